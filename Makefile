@@ -1,0 +1,62 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11 to 3.13; uv is used where it is found.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+PYTEST := $(BIN)/python -m pytest -q
+TEST_WORKERS ?= 2
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+ifneq ($(UV),)
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python
+MAKE_VENV = $(UV) venv --quiet --seed --python $(PYTHON) $(VENV)
+else
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+MAKE_VENV = $(PYTHON) -m venv $(VENV)
+endif
+
+.PHONY: demo test lint types unit slow bench format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/mpsearch demo
+
+test: lint types unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev
+	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile
+
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/step.py --model resnet8
+	$(BIN)/python benchmarks/step.py --model mbv2 --rounds 12 --steps 2
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo 'mpsearch needs Python 3.11 to 3.13, but "$(PYTHON)" is none: make PYTHON=python3.12 …' >&2; exit 1; }
+	$(MAKE_VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,jax]'
+	touch $@ $(VENV)/.installed

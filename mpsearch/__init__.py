@@ -1,0 +1,59 @@
+"""mpsearch: mixed-precision quantization search for Keras models.
+
+Names are imported when they are first used, so that `import mpsearch` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpsearch import datasets, models
+    from mpsearch.config import Config, QuantizerSpec
+    from mpsearch.costs.bits import BitCost, ReferenceBits
+    from mpsearch.data import Data, Split
+    from mpsearch.errors import MpsearchError
+    from mpsearch.objective import ForgivingFactor
+    from mpsearch.space import Space, bits
+    from mpsearch.task import Task, Training
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BitCost",
+    "Config",
+    "Data",
+    "ForgivingFactor",
+    "MpsearchError",
+    "QuantizerSpec",
+    "ReferenceBits",
+    "Space",
+    "Split",
+    "Task",
+    "Training",
+    "bits",
+    "datasets",
+    "models",
+]
+
+_HOMES = {
+    "BitCost": "mpsearch.costs.bits",
+    "Config": "mpsearch.config",
+    "Data": "mpsearch.data",
+    "ForgivingFactor": "mpsearch.objective",
+    "MpsearchError": "mpsearch.errors",
+    "QuantizerSpec": "mpsearch.config",
+    "ReferenceBits": "mpsearch.costs.bits",
+    "Space": "mpsearch.space",
+    "Split": "mpsearch.data",
+    "Task": "mpsearch.task",
+    "Training": "mpsearch.task",
+    "bits": "mpsearch.space",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in ("datasets", "models"):
+        return import_module(f"mpsearch.{name}")
+    raise AttributeError(f"module `mpsearch` has no attribute `{name}`; it has {', '.join(__all__)}")

@@ -1,0 +1,170 @@
+"""The command `mpsearch`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpsearch.cli import study
+from mpsearch.cli.options import AsJson, Quiet, Storage, StudyName
+from mpsearch.cli.silence import import_tensorflow
+from mpsearch.errors import MpsearchError
+
+app = typer.Typer(
+    name="mpsearch",
+    help="Mixed-precision quantization search for Keras models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.add_typer(study.app, name="study")
+
+
+def main() -> None:
+    """Run the command line; exits with 0, with 1 after an error, with 2 after wrong usage."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except MpsearchError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+@app.command(epilog="Example: mpsearch train resnet8.py")
+def train(
+    space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the float model of a space file, BatchNorm included, and keep its weights for all studies."""
+    from mpsearch.cli.output import print_json
+    from mpsearch.cli.progress import EpochProgress
+    from mpsearch.spacefile import find_space_file, load_space_file
+
+    task = load_space_file(find_space_file(space)).task
+    import_tensorflow()
+    from mpsearch.floatmodel import cached_weights, train_float
+
+    data = task.data()
+    history = train_float(task, data, EpochProgress("float", task.float_recipe.epochs, quiet or as_json))
+    best = history.best(f"val_{task.metric}")
+    result = {"metric": task.metric, "validation": best, "epochs": len(history.epochs), "weights": str(cached_weights(task, data))}
+    if as_json:
+        print_json(result)
+    else:
+        print(f"validation {task.metric} {best:.4f} in epoch {history.best_epoch + 1}; weights kept in {result['weights']}")
+    if task.weights is not None:
+        print(f"note: the space file names weights of its own ({task.weights}), which studies use instead", file=sys.stderr)
+
+
+@app.command(epilog="Example: mpsearch finetune resnet8 --trial best --alpha auto_po2")
+def finetune(
+    name: StudyName,
+    trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
+    top: Annotated[int, typer.Option(help="Fine-tune so many of the best trials.", min=1)] = 1,
+    alpha: Annotated[str | None, typer.Option(help="Scale mode to use in place of auto, for instance auto_po2.")] = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train chosen configs for longer and judge them on the test split."""
+    from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.progress import EpochProgress
+    from mpsearch.config import parse_alpha
+    from mpsearch.study import open_study
+
+    changed = None if alpha is None else parse_alpha(alpha)
+    opened = open_study(name, storage)
+    chosen = study.chosen_trials(opened, trial, top)
+    import_tensorflow()
+    from mpsearch.finetuning import finetune as finetune_trial
+
+    engine = study.engine_of(opened, quiet or as_json, extra_alphas=() if changed is None else (changed,))
+    results = []
+    for record in chosen:
+        report = EpochProgress(f"trial {record.number}", engine.task.finetune_recipe.epochs, quiet or as_json)
+        results.append(finetune_trial(opened, engine, record, changed, report))
+    if as_json:
+        print_json([result.to_json() for result in results])
+        return
+    rows = [
+        {
+            "trial": r.trial,
+            f"validation {opened.provenance.metric}": r.validation,
+            f"test {opened.provenance.metric}": r.test,
+            "bits": r.total_bits,
+            "δ": f"{r.delta:+.2%}",
+            "score": r.score,
+            "best epoch": r.best_epoch + 1,
+            "seconds": round(r.seconds),
+            "folder": str(r.folder),
+        }
+        for r in results
+    ]
+    print_table(rows, f"{name}, fine-tuned")
+
+
+@app.command(epilog="Example: mpsearch export resnet8 --format keras --out exports/resnet8")
+def export(
+    name: StudyName,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    format: Annotated[str, typer.Option(help="keras.")] = "keras",
+    trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
+    alpha: Annotated[str | None, typer.Option(help="Export the fine-tuning with this scale mode in place of auto.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a trial's model as a file that plain QKeras loads, verified against the searched model."""
+    from mpsearch.cli.output import print_json
+    from mpsearch.config import parse_alpha
+    from mpsearch.errors import ConfigError, StudyError
+    from mpsearch.study import open_study
+
+    if format != "keras":
+        raise ConfigError(f"--format must be keras, but got {format!r}")
+    changed = None if alpha is None else parse_alpha(alpha)
+    opened = open_study(name, storage)
+    (record,) = study.chosen_trials(opened, trial, 1)
+    import_tensorflow()
+    from mpsearch.finetuning import finetuned_of
+    from mpsearch.runners.inprocess import load_weights, weights_file
+
+    tuned = finetuned_of(opened, record.number, changed)
+    stored = weights_file(opened, record.number)
+    if tuned is None and (changed is not None or record.config is None or not stored.exists()):
+        flag = "" if changed is None else f" --alpha {changed}"
+        raise StudyError(f"no weights of trial {record.number} are kept: run `mpsearch finetune {name} --trial {record.number}{flag}` first")
+    engine = study.engine_of(opened, quiet=True, extra_alphas=() if changed is None else (changed,))
+    from mpsearch.export.keras_file import export_keras
+
+    config, state = tuned if tuned is not None else (record.config, load_weights(stored))
+    assert config is not None
+    engine.network.set_config(config)
+    engine.network.load_state(state)
+    about = {"study": name, "trial": record.number, "weights": "fine-tuned" if tuned is not None else "trial"}
+    verification = export_keras(engine.network, config, engine.data, out, about, force)
+    if as_json:
+        print_json({**about, "file": str(out / "model.keras"), **vars(verification)})
+        return
+    print(f"{out / 'model.keras'}: trial {record.number}, {about['weights']} weights")
+    print(
+        f"verified on {verification.samples} validation samples: codes of {verification.kernels} kernels identical, "
+        f"top-1 agreement {verification.top1_agreement:.2%}, largest difference {verification.largest_difference:.1e} of the "
+        f"outputs' spread ({verification.boundary_samples} samples with a value on a rounding boundary aside)"
+    )
+
+
+@app.command(epilog="Example: mpsearch demo --trials 20")
+def demo(
+    trials: Annotated[int, typer.Option(help="Trials of the search.", min=3)] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the study.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search a small CNN on handwritten digits, from training the float model to the best mixed config."""
+    from mpsearch.cli.demo import run_demo
+
+    run_demo(trials, seed, as_json)

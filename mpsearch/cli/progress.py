@@ -1,0 +1,107 @@
+"""What a running command shows: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from mpsearch.config import Config
+from mpsearch.records import State, TrialRecord
+
+
+def describe(record: TrialRecord, metric: str) -> str:
+    """One line on an ended trial."""
+    head = f"trial {record.number}"
+    if record.state is not State.COMPLETE:
+        return f"{head}: {record.state} ({record.cause})"
+    if record.answered_from is not None:
+        return f"{head}: answered from trial {record.answered_from}, score {record.score:.4f}"
+    return (
+        f"{head}: score {record.score:.4f}, {metric} {record.metric:.4f}, "
+        f"{record.costs['total_bits']:,} bits (δ {record.delta:+.2%}), {record.seconds:.1f} s"
+    )
+
+
+class RunProgress:
+    """Follows a run of trials (`runners.inprocess.Progress`) and shows it.
+
+    Args:
+        total: trials that the study shall have.
+        finished: those that it has already.
+        best: the best score so far.
+        epochs: of a trial.
+        metric: name of the metric.
+        quiet: show nothing.
+    """
+
+    def __init__(self, total: int, finished: int, best: float | None, epochs: int, metric: str, quiet: bool = False) -> None:
+        self._total, self._finished, self._best = total, finished, best
+        self._epochs, self._metric, self._quiet = epochs, metric, quiet
+        self._bar: Any = None
+        self._started = time.perf_counter()
+        self._first = finished
+
+    def __enter__(self) -> "RunProgress":
+        if sys.stdout.isatty() and not self._quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
+            self._bar = Progress(*columns)
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=self._total, completed=self._finished, left="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def trial_started(self, number: int, config: Config) -> None:
+        """A trial begins."""
+        self._show(number, 0)
+
+    def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+        """An epoch ended."""
+        self._show(number, epoch + 1, logs["score"])
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial ended."""
+        self._finished += 1
+        if record.score is not None and record.state is State.COMPLETE:
+            self._best = max(self._best or record.score, record.score)
+        line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}"
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+            self._bar.update(self._task, completed=self._finished, left=self._left())
+        elif not self._quiet:
+            print(f"[{self._finished}/{self._total}] {line}", flush=True)
+
+    def _left(self) -> str:
+        done = self._finished - self._first
+        if done == 0:
+            return ""
+        seconds = (time.perf_counter() - self._started) / done * max(self._total - self._finished, 0)
+        return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
+
+    def _show(self, number: int, epoch: int, score: float | None = None) -> None:
+        if self._bar is not None:
+            best = "" if self._best is None else f" · best {self._best:.4f}"
+            now = "" if score is None else f" · score {score:.4f}"
+            self._bar.update(self._task, description=f"trial {number} · epoch {epoch}/{self._epochs}{now}{best}", left=self._left())
+
+
+class EpochProgress:
+    """Shows the epochs of one training, a line each.
+
+    Args:
+        what: is trained.
+        epochs: at most.
+        quiet: show nothing.
+    """
+
+    def __init__(self, what: str, epochs: int, quiet: bool = False) -> None:
+        self._what, self._epochs, self._quiet = what, epochs, quiet
+
+    def __call__(self, epoch: int, logs: dict[str, float]) -> None:
+        if not self._quiet:
+            numbers = ", ".join(f"{name} {value:.4f}" for name, value in sorted(logs.items()))
+            print(f"{self._what}: epoch {epoch + 1}/{self._epochs}: {numbers}", flush=True)

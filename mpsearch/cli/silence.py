@@ -1,0 +1,36 @@
+"""Keep TensorFlow's start-up messages off the screen."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+
+@contextmanager
+def silent_import() -> Iterator[None]:
+    """Hold back what is written to standard error's descriptor; show it after all where an import fails.
+
+    TensorFlow's C++ code writes there before any setting of its own can stop it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def import_tensorflow() -> None:
+    """Import Keras and its backend without their messages; they take several seconds."""
+    with silent_import():
+        import_module("keras")

@@ -1,0 +1,1 @@
+"""Costs: numbers with a unit, from site facts and configs alone."""

@@ -1,0 +1,135 @@
+"""Bit cost: AutoQKeras's "forgiving bits", in the form of Chen's thesis.
+
+    size = Σ elements · bits over kernels, biases and activation quantizers
+           + input elements · input_bits + softmax elements · output_bits
+
+The batch dimension is left out; a site that stays in float counts 32 bits. Output bits count only where a softmax
+layer stands on its own.
+Source: C. N. Coelho et al., *Automatic heterogeneous quantization of deep neural networks for low-latency inference
+on the edge for particle detectors*, Nature Machine Intelligence 3, 2021 (forgiving factor over model size), and
+Y. Chen, *Efficient Mixed-Precision Quantization of Deep Neural Networks for Edge Applications*, Politecnico di
+Torino, 2024 (the reference widths and the activations of inputs).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mpsearch.config import Config, Role
+from mpsearch.errors import ConfigError
+from mpsearch.facts import ModelFacts
+
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class ReferenceBits:
+    """Widths of the config that costs are compared with, and of the model's ends.
+
+    Attributes:
+        kernel, bias, activation: reference width of each role, in bits.
+        input, output: bits of an input element, and of an output element of a softmax layer of its own.
+    """
+
+    kernel: int = 16
+    bias: int = 31
+    activation: int = 16
+    input: int = 8
+    output: int = 8
+
+    def of(self, role: Role) -> int:
+        """Reference width of a role, in bits."""
+        return {Role.KERNEL: self.kernel, Role.BIAS: self.bias, Role.ACTIVATION: self.activation}[role]
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Bit costs of one config, in bits.
+
+    Attributes:
+        parameter_bits: kernels and biases.
+        activation_bits: activation quantizers, inputs and softmax outputs.
+    """
+
+    parameter_bits: int
+    activation_bits: int
+
+    @property
+    def total_bits(self) -> int:
+        """Both together: the size that the Forgiving Factor compares."""
+        return self.parameter_bits + self.activation_bits
+
+
+@dataclass(frozen=True)
+class BitCost:
+    """The bit cost of a model's configs.
+
+    Args:
+        facts: of the model.
+        reference: widths of the reference and of the model's ends.
+    """
+
+    facts: ModelFacts
+    reference: ReferenceBits = ReferenceBits()
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """Site names in the order of `batch`'s columns."""
+        return tuple(site.name for site in self.facts.sites)
+
+    @cached_property
+    def _elements(self) -> np.ndarray:
+        return np.array([site.elements for site in self.facts.sites], dtype=np.int64)
+
+    @cached_property
+    def _is_activation(self) -> np.ndarray:
+        return np.array([site.role is Role.ACTIVATION for site in self.facts.sites])
+
+    @cached_property
+    def _ends_bits(self) -> int:
+        """Bits of the model's inputs and softmax outputs."""
+        return self.facts.input_elements * self.reference.input + self.facts.softmax_elements * self.reference.output
+
+    def widths(self, configs: Iterable[Config]) -> np.ndarray:
+        """Widths of all sites, in bits: int64 (configs, sites); sites that a config leaves in float have 32.
+
+        Raises:
+            ConfigError: a config has a site that the model doesn't have.
+        """
+        known = set(self.sites)
+        rows = []
+        for config in configs:
+            if not known.issuperset(config):
+                raise ConfigError(f"the config has sites that `{self.facts.name}` doesn't have: {sorted(set(config) - known)}")
+            rows.append([config[site].bits if site in config else FLOAT_BITS for site in self.sites])
+        return np.array(rows, dtype=np.int64).reshape(-1, len(self.sites))
+
+    def batch(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parameter bits and activation bits of many configs at once.
+
+        Args:
+            widths: bits of each site, (configs, sites), columns as in `sites`.
+
+        Returns:
+            Two int64 arrays of shape (configs,).
+        """
+        widths = np.asarray(widths, dtype=np.int64)
+        if widths.ndim != 2 or widths.shape[1] != len(self.sites):
+            raise ConfigError(f"`widths` must have shape (configs, {len(self.sites)}), but got {widths.shape}")
+        parameters = widths @ np.where(self._is_activation, 0, self._elements)
+        activations = widths @ np.where(self._is_activation, self._elements, 0) + self._ends_bits
+        return parameters, activations
+
+    def __call__(self, config: Config) -> Bits:
+        """The bit costs of one config."""
+        parameters, activations = self.batch(self.widths([config]))
+        return Bits(int(parameters[0]), int(activations[0]))
+
+    @cached_property
+    def reference_cost(self) -> Bits:
+        """The bit costs of the reference widths."""
+        row: Sequence[int] = [self.reference.of(site.role) for site in self.facts.sites]
+        parameters, activations = self.batch(np.array([row]))
+        return Bits(int(parameters[0]), int(activations[0]))

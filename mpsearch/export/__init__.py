@@ -1,0 +1,1 @@
+"""Exports: files that hold the searched model, verified before they are kept."""

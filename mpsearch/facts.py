@@ -1,0 +1,88 @@
+"""Site facts: what a search and a cost need to know of a model, as plain data without Keras."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from mpsearch.config import Role
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """One quantizable tensor of a model.
+
+    Attributes:
+        name: `layer/tensor`, for instance `conv_0/kernel` or `add_1/input_0`.
+        layer: name of the user's layer.
+        layer_class: class of that layer, for instance `Conv2D`.
+        role: which menu the site takes.
+        shape: of the tensor, without the batch dimension.
+        macs: multiplications and additions in which a kernel takes part for one sample; 0 for the others.
+        negative: whether the tensor can hold values below zero.
+        producers: for an activation, names of the activation sites it is computed from; for a kernel or
+            bias, those its layer reads.
+    """
+
+    name: str
+    layer: str
+    layer_class: str
+    role: Role
+    shape: tuple[int, ...]
+    macs: int = 0
+    negative: bool = True
+    producers: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """Number of values, batch dimension left out."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer of the user's model, quantizable or not."""
+
+    name: str
+    layer_class: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All sites of a model in network order, and its ends.
+
+    Attributes:
+        name: the model's name.
+        sites: facts of each site.
+        layers: all layers of the user's model, with and without sites.
+        input_elements: values in one sample's inputs.
+        softmax_elements: values of outputs that a softmax layer of its own produces; 0 without one.
+    """
+
+    name: str
+    sites: tuple[SiteFacts, ...]
+    layers: tuple[LayerFacts, ...]
+    input_elements: int
+    softmax_elements: int = 0
+
+    @cached_property
+    def by_name(self) -> dict[str, SiteFacts]:
+        """Site name to its facts."""
+        return {site.name: site for site in self.sites}
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[str, ...]]:
+        """Activation site to the sites that read it."""
+        return {
+            site.name: tuple(other.name for other in self.sites if site.name in other.producers)
+            for site in self.of(Role.ACTIVATION)
+        }
+
+    def of(self, role: Role) -> Iterator[SiteFacts]:
+        """Sites of one role, in network order."""
+        return (site for site in self.sites if site.role is role)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)

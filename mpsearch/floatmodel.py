@@ -1,0 +1,148 @@
+"""The float model of a task: its weights from a file, or trained and cached."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mpsearch.data import Data
+from mpsearch.errors import DataMissingError, ModelError
+from mpsearch.folders import cache_folder, data_folders
+from mpsearch.network.canonical import canonical, functional, has_batch_norm
+from mpsearch.task import Task
+from mpsearch.training import History, Report, Session
+
+Arrays = Sequence[np.ndarray]
+
+
+def float_model(task: Task, data: Data, beside: Path, report: Report | None = None) -> keras.Model:
+    """The task's float model with weights: of its file, of the cache, or trained now.
+
+    Args:
+        task: names the model and, perhaps, its weights.
+        data: the task's data, for training.
+        beside: folder of the space file, where a relative weights file is looked up first.
+        report: called after each epoch, where the model has to be trained.
+
+    Raises:
+        DataMissingError: the weights file doesn't exist.
+        ModelError: its arrays fit neither the model nor its folded form.
+    """
+    if task.weights is not None:
+        return with_weights(functional(task.model()), find_weights(task.weights, beside))
+    cached = cached_weights(task, data)
+    if not cached.exists():
+        train_float(task, data, report)
+    model = functional(task.model())
+    model.load_weights(cached)
+    return model
+
+
+def train_float(task: Task, data: Data, report: Report | None = None) -> History:
+    """Train the task's float model, BatchNorm included, and keep its best epoch in the cache."""
+    recipe = task.float_recipe
+    seed = 0
+    keras.utils.set_random_seed(seed)
+    model = functional(task.model())
+    session = Session(model, recipe.optimizer, task.loss, task.metric)
+    history = session.fit(data, recipe, seed, report, keep_best=True)
+    for variable, value in zip(model.weights, history.best_state or [], strict=True):
+        variable.assign(value)
+    target = cached_weights(task, data)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"partial-{target.name}")
+    model.save_weights(partial)
+    partial.replace(target)
+    return history
+
+
+def cached_weights(task: Task, data: Data) -> Path:
+    """Where the trained float weights of a task are kept: named by model, data and recipe."""
+    model, recipe = functional(task.model()), task.float_recipe
+    identity = {
+        "layers": [[type(layer).__name__, [list(w.shape) for w in layer.weights]] for layer in model.layers],
+        "data": data.fingerprint,
+        "rates": [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)],
+        "recipe": [recipe.batch_size, recipe.optimizer, recipe.patience, task.loss, task.metric],
+    }
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    return cache_folder() / "float" / f"{model.name}-{key}.weights.h5"
+
+
+def find_weights(weights: str | Path, beside: Path) -> Path:
+    """The weights file: absolute, beside the space file, in the data folders or their `models/`.
+
+    Raises:
+        DataMissingError: it is in none of them.
+    """
+    places = [beside, Path(), *(place for folder in data_folders() for place in (folder, folder / "models"))]
+    candidates = [Path(weights)] if Path(weights).is_absolute() else [place / weights for place in places]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    raise DataMissingError(f"there is no weights file `{weights}` (looked for {looked}); set MPSEARCH_DATA to its folder")
+
+
+def with_weights(model: keras.Model, path: Path) -> keras.Model:
+    """`model` with the arrays of a file, or its folded form where the file is of that.
+
+    Layers are matched by name where all names agree, else in order; shapes must agree.
+
+    Raises:
+        ModelError: the arrays fit neither form, or the file can't be read.
+    """
+    if path.name.endswith(".weights.h5"):
+        model.load_weights(path)
+        return model
+    found = _arrays_of(path)
+    reasons = []
+    for form in [model, canonical(model)] if has_batch_norm(model) else [model]:
+        reason = _assign(form, found)
+        if reason is None:
+            return form
+        reasons.append(f"{'folded' if form is not model else 'as built'}: {reason}")
+    raise ModelError(f"the weights in {path.name} don't fit the model `{model.name}` ({'; '.join(reasons)})")
+
+
+def _arrays_of(path: Path) -> dict[str, list[np.ndarray]]:
+    """Layer name to arrays, in the file's order, of an HDF5 or `.keras` model file."""
+    if path.suffix == ".keras":
+        return {layer.name: layer.get_weights() for layer in keras.models.load_model(path, compile=False).layers}
+    import h5py
+
+    def text(name: Any) -> str:
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    try:
+        with h5py.File(path) as file:
+            group = file.get("model_weights", file)
+            layers = [text(name) for name in group.attrs["layer_names"]]
+            return {
+                layer: [np.asarray(group[layer][text(name)]) for name in group[layer].attrs["weight_names"]]
+                for layer in layers
+            }
+    except (OSError, KeyError) as error:
+        raise ModelError(f"{path} isn't a Keras weights file: {error}") from error
+
+
+def _assign(model: keras.Model, found: Mapping[str, Arrays]) -> str | None:
+    """Assign arrays to a model's layers; a reason where they don't fit, and then nothing is assigned."""
+    layers = [layer for layer in model.layers if layer.weights]
+    given = {name: arrays for name, arrays in found.items() if len(arrays)}
+    if len(layers) != len(given):
+        return f"{len(layers)} layers with weights, but the file has {len(given)}"
+    by_name = {layer.name for layer in layers} == set(given)
+    ordered = list(given.values())
+    pairs = [(layer, given[layer.name] if by_name else ordered[i]) for i, layer in enumerate(layers)]
+    for layer, arrays in pairs:
+        shapes, expected = [tuple(a.shape) for a in arrays], [tuple(w.shape) for w in layer.weights]
+        if shapes != expected:
+            return f"`{layer.name}` needs shapes {expected}, but the file has {shapes}"
+    for layer, arrays in pairs:
+        layer.set_weights(arrays)
+    return None

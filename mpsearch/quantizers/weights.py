@@ -1,0 +1,138 @@
+"""Quantizers of kernels and biases: width and scale mode are tensors."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import keras
+from keras import ops
+
+from mpsearch.config import MIN_BITS, Alpha, QuantizerSpec
+from mpsearch.quantizers.gradients import straight_through
+from mpsearch.quantizers.powers import exp2
+from mpsearch.quantizers.rounding import round_half_even
+from mpsearch.quantizers.scales import (
+    auto_po2_scale,
+    auto_scale,
+    qkeras_po2_scale,
+    signed_limit,
+    symmetric_codes,
+)
+from mpsearch.quantizers.tracing import traced_once
+
+FLOAT = 0  # as a width: leave the tensor as it is
+MODES = (Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2, Alpha.FIXED)
+
+
+def encode(spec: QuantizerSpec | None) -> tuple[int, int]:
+    """A spec as the two integers that quantizer layers hold: width (0 for float) and scale mode."""
+    return (FLOAT, 0) if spec is None else (spec.bits, MODES.index(spec.alpha))
+
+
+def select_mode(mode: Any, alphas: Sequence[Alpha], branch: Callable[[Alpha], Any]) -> Any:
+    """`branch(alpha)` for the scale mode at position `mode` (int32 scalar) of `MODES`, one of `alphas`.
+
+    Only the selected branch is computed; with a single scale mode there is nothing to select.
+    """
+    if len(alphas) == 1:
+        return branch(alphas[0])
+    first, *others = alphas
+    selected = mode == MODES.index(first)
+    return ops.cond(selected, lambda: branch(first), lambda: select_mode(mode, others, branch))
+
+
+def weight_scale(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0) -> Any:
+    """Scales of `w` under one scale mode, the shape of `w` with ones at `axes`."""
+    limit = signed_limit(bits)
+    if alpha is Alpha.AUTO:
+        return auto_scale(w, limit, axes)
+    if alpha is Alpha.AUTO_PO2:
+        return auto_po2_scale(w, limit, axes)
+    if alpha is Alpha.QKERAS_PO2:
+        return qkeras_po2_scale(w, limit, axes)
+    return ops.zeros_like(ops.max(w, axis=axes, keepdims=True)) + exp2(integer + 1 - bits)
+
+
+def weight_codes(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0) -> tuple[Any, Any]:
+    """Codes (shape of `w`, integers in float32) and scales of `w` under one scale mode.
+
+    Data-dependent scales round half away from zero; fixed point rounds half to even, as
+    `quantized_bits(b, integer, 1, 1, alpha=1.0)` does.
+    """
+    scale = weight_scale(w, bits, alpha, axes, integer)
+    limit = signed_limit(bits)
+    if alpha is Alpha.FIXED:
+        return ops.minimum(ops.maximum(round_half_even(w / scale), -limit), limit), scale
+    return symmetric_codes(w, scale, limit), scale
+
+
+@keras.saving.register_keras_serializable("mpsearch")
+class WeightQuantizer(keras.layers.Layer):
+    """Fake quantization of a weight tensor, `call(w) -> w quantized`, straight-through gradient.
+
+    Args:
+        axes: axes of the tensor that share a scale (all of them for a bias).
+        alphas: scale modes that `spec` may select; branches for others aren't traced.
+        integer: integer bits of fixed-point codes.
+
+    Attributes:
+        spec: int32 weight of shape (2,): width in bits (0 leaves the tensor in float) and position of the scale
+            mode in `MODES`.
+    """
+
+    def __init__(self, axes: Sequence[int], alphas: Sequence[str] = MODES, integer: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+        self.alphas = tuple(Alpha(alpha) for alpha in alphas)
+        self.integer = integer or 0
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.spec = self.add_weight(name="spec", shape=(2,), dtype="int32", initializer="zeros", trainable=False)
+
+    def call(self, w: Any) -> Any:
+        rows, restore = _as_columns(ops.stop_gradient(w), self.axes)
+        quantized = restore(_quantize_columns(self.alphas, self.integer)(rows, ops.convert_to_tensor(self.spec)))
+        return straight_through(w, ops.stop_gradient(quantized))
+
+    def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"axes": self.axes, "alphas": [alpha.value for alpha in self.alphas], "integer": self.integer}
+        return {**super().get_config(), **own}
+
+
+@cache
+def _quantize_columns(alphas: tuple[Alpha, ...], integer: int) -> Callable[[Any, Any], Any]:
+    """(values of shape (n, channels), spec) to the quantized values, one scale a column."""
+
+    def quantize(w: Any, spec: Any) -> Any:
+        bits, mode = spec[0], spec[1]
+        width = ops.maximum(bits, MIN_BITS)  # any valid one for a tensor left in float
+
+        def branch(alpha: Alpha) -> Any:
+            codes, scale = weight_codes(w, width, alpha, (0,), integer)
+            return codes * scale
+
+        return ops.where(bits == FLOAT, w, select_mode(mode, alphas, branch))
+
+    return traced_once(quantize, keeps_shape=True)
+
+
+def _as_columns(w: Any, shared_axes: Sequence[int]) -> tuple[Any, Callable[[Any], Any]]:
+    """`w` as (values that share a scale, scales), and the way back."""
+    kept = [axis for axis in range(len(w.shape)) if axis not in shared_axes]
+    order = [*shared_axes, *kept]
+    # moving axes of size one moves no value: most often there is nothing to transpose
+    moved = [axis for axis in order if w.shape[axis] != 1]
+    ordered = w if moved == sorted(moved) else ops.transpose(w, order)
+    columns = ops.reshape(ordered, (-1, prod(w.shape[axis] for axis in kept)))
+
+    def restore(result: Any) -> Any:
+        if ordered is w:
+            return ops.reshape(result, w.shape)
+        inverse = [order.index(axis) for axis in range(len(order))]
+        return ops.transpose(ops.reshape(result, ordered.shape), inverse)
+
+    return columns, restore

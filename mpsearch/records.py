@@ -1,0 +1,65 @@
+"""Trial records: what a study knows of each trial, as plain data."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mpsearch.config import Config
+
+
+class State(StrEnum):
+    """How a trial ended.
+
+    BROKEN trials were cut off (the process died or was interrupted); their config is tried again.
+    """
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    BROKEN = "broken"
+    RUNNING = "running"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial of a study.
+
+    Attributes:
+        number: in the study, from 0.
+        state: how it ended.
+        config: the specs; None while it waits.
+        fingerprint: of the config.
+        sequence: its place in the study, from 0; a config that is tried again keeps its place, and with it its seeds.
+        metric: best validation metric of its epochs.
+        score: metric × Forgiving Factor.
+        costs: name, unit included, to the number: `parameter_bits`, `activation_bits`, `total_bits`.
+        delta: the Forgiving Factor's δ, a fraction.
+        epochs: number of epochs trained.
+        seconds: wall time of its training.
+        curve: logs of each epoch.
+        cause: why it failed, was pruned or broke.
+        origin: who proposed the config: the sampler's name, `uniform 8`, `tried again`.
+        answered_from: number of the earlier trial with the same config whose result this one took over.
+    """
+
+    number: int
+    state: State
+    config: Config | None = None
+    fingerprint: str = ""
+    sequence: int = -1
+    metric: float | None = None
+    score: float | None = None
+    costs: dict[str, int] = field(default_factory=dict)
+    delta: float | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    cause: str = ""
+    origin: str = ""
+    answered_from: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        data = {name: value for name, value in vars(self).items() if name not in ("config", "state")}
+        return {**data, "state": self.state.value, "config": None if self.config is None else self.config.to_json()}

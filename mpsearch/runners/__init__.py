@@ -1,0 +1,1 @@
+"""What executes the trials of a study."""

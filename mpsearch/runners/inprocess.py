@@ -1,0 +1,155 @@
+"""Run a study's trials in this process, one after the other."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+import numpy as np
+import optuna
+
+from mpsearch.config import Config
+from mpsearch.errors import MpsearchError, StudyError
+from mpsearch.records import State, TrialRecord
+from mpsearch.search.engine import Engine, Outcome
+from mpsearch.search.samplers import derived_seed
+from mpsearch.study import Study
+
+KEPT_WEIGHTS = 10  # best trials whose trained weights are kept
+
+
+class Progress(Protocol):
+    """What a run tells of itself."""
+
+    def trial_started(self, number: int, config: Config) -> None:
+        """A trial begins."""
+
+    def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+        """An epoch of a trial ended; `logs` has its score as well."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial ended, in whatever way."""
+
+
+class _Pruned(Exception):
+    """The pruner stops this trial."""
+
+
+def run(study: Study, engine: Engine, trials: int, progress: Progress) -> None:
+    """Run trials until the study has `trials` finished ones.
+
+    Trials that a dead process left behind are failed and their configs tried again first. A config that the
+    study trained before is answered from it.
+
+    Args:
+        study: the study, made for the engine's space.
+        engine: trains the configs.
+        trials: complete, pruned and failed trials that the study shall have in the end.
+        progress: is told what happens.
+
+    Raises:
+        StudyError: another process runs the study.
+        KeyboardInterrupt: after the running trial was ended cleanly and its config queued again.
+    """
+    study.folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(study.folder / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StudyError(f"another process is running the study `{study.name}`: wait for it or end it") from None
+    try:
+        study.recover()
+        while study.finished < trials:
+            _run_one(study, engine, progress)
+    finally:
+        lock.release()
+
+
+def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
+    trial, config, sequence = study.ask(engine.network.space)
+    try:
+        progress.trial_started(trial.number, config)
+        earlier = study.earlier(config.fingerprint)
+        if earlier is not None:
+            study.answer(trial, earlier)
+        else:
+            _train(study, engine, trial, config, derived_seed(study.provenance.seed, sequence, "training"), progress)
+    except (KeyboardInterrupt, SystemExit):
+        study.interrupt(trial)
+        raise
+    except BaseException as error:
+        if study.record(trial.number).state is State.RUNNING:
+            study.fail(trial, f"{type(error).__name__}: {error}")
+        raise
+    progress.trial_ended(study.record(trial.number))
+
+
+def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, seed: int, progress: Progress) -> None:
+    costs = engine.cost(config)
+    curve: list[dict[str, float]] = []
+    name = f"val_{engine.task.metric}"
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        score = engine.score(logs[name], costs)
+        curve.append({**logs, "score": score})
+        trial.set_user_attr("curve", curve)
+        progress.epoch_ended(trial.number, epoch, curve[-1])
+        trial.report(score, epoch)
+        if trial.should_prune():
+            raise _Pruned(f"pruned after epoch {epoch + 1}: score {score:.4f}")
+
+    def record(outcome: Outcome | None) -> TrialRecord:
+        best = max((logs[name] for logs in curve), default=math.nan)
+        return TrialRecord(
+            trial.number,
+            State.COMPLETE,
+            metric=None if math.isnan(best) else best,
+            score=None if math.isnan(best) else engine.score(best, costs),
+            costs={
+                "parameter_bits": costs.parameter_bits,
+                "activation_bits": costs.activation_bits,
+                "total_bits": costs.total_bits,
+            },
+            delta=engine.delta(costs),
+            epochs=len(curve),
+            seconds=0.0 if outcome is None else outcome.seconds,
+            curve=curve,
+        )
+
+    try:
+        outcome = engine.train(config, seed, report=report)
+    except _Pruned as pruned:
+        study.fail(trial, str(pruned), pruned=True, record=record(None))
+    except MpsearchError as error:
+        study.fail(trial, f"{type(error).__name__}: {error}", record=record(None))
+    else:
+        save_weights(weights_file(study, trial.number), outcome.state)
+        study.complete(trial, record(outcome))
+        _forget_weights(study)
+
+
+def weights_file(study: Study, number: int) -> Path:
+    """Where the trained weights and ranges of a trial are kept, while it is among the best."""
+    return study.folder / f"trial-{number}.npz"
+
+
+def save_weights(path: Path, state: Sequence[np.ndarray]) -> None:
+    """Write weights and ranges, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez(partial, *state)
+    partial.replace(path)
+
+
+def load_weights(path: Path) -> list[np.ndarray]:
+    """Weights and ranges as `save_weights` wrote them."""
+    with np.load(path) as stored:
+        return [stored[name] for name in stored.files]
+
+
+def _forget_weights(study: Study) -> None:
+    kept = {weights_file(study, record.number) for record in study.best(KEPT_WEIGHTS)}
+    for path in study.folder.glob("trial-*.npz"):
+        if path not in kept:
+            path.unlink()

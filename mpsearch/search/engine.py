@@ -1,0 +1,132 @@
+"""The engine of a process: everything that trials share, built and traced once."""
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import keras
+import numpy as np
+
+from mpsearch.config import Alpha, Config
+from mpsearch.costs.bits import BitCost, Bits
+from mpsearch.data import Data
+from mpsearch.floatmodel import float_model
+from mpsearch.network.elastic import CALIBRATION_SAMPLES, ElasticNetwork
+from mpsearch.spacefile import SpaceFile
+from mpsearch.task import Task, Training
+from mpsearch.training import History, Report, Session
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training a config gave.
+
+    Attributes:
+        metric: best validation metric of its epochs.
+        history: logs of each epoch.
+        seconds: wall time.
+        state: weights and ranges after the best epoch.
+    """
+
+    metric: float
+    history: History
+    seconds: float
+    state: Sequence[np.ndarray]
+
+
+class Engine:
+    """Trains configs of one task on one elastic network.
+
+    Args:
+        file: the space file.
+        report: called after each epoch, where the float model has to be trained first.
+        extra_alphas: scale modes that sites can take besides those of their menus.
+
+    Attributes:
+        task, data: of the space file.
+        network: the elastic network, with float weights.
+        cost: the bit cost of its configs.
+    """
+
+    def __init__(self, file: SpaceFile, report: Report | None = None, extra_alphas: Sequence[Alpha] = ()) -> None:
+        self.file = file
+        self.task: Task = file.task
+        self.data: Data = file.task.data()
+        model = float_model(file.task, self.data, file.path.parent, report)
+        samples = self.data.inputs(self.data.train.x[:CALIBRATION_SAMPLES])
+        self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
+        self.cost = BitCost(self.network.facts, file.reference)
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, optimizer: str) -> Session:
+        """The compiled network for an optimizer; compiled and traced at most once for each in turn."""
+        if optimizer not in self._sessions:
+            self._sessions = {
+                optimizer: Session(
+                    self.network.model, optimizer, self.task.loss, self.task.metric, self.network.state_variables
+                )
+            }
+        return self._sessions[optimizer]
+
+    def score(self, metric: float, costs: Bits) -> float:
+        """The score of a metric at a cost."""
+        return self.file.forgiving.score(metric, costs.total_bits, self.cost.reference_cost.total_bits)
+
+    def delta(self, costs: Bits) -> float:
+        """The Forgiving Factor's δ of a cost, a fraction."""
+        return self.file.forgiving.delta(costs.total_bits, self.cost.reference_cost.total_bits)
+
+    def train(
+        self,
+        config: Config,
+        seed: int,
+        recipe: Training | None = None,
+        report: Report | None = None,
+        callbacks: Sequence[Any] = (),
+        start: Sequence[np.ndarray] | None = None,
+    ) -> Outcome:
+        """Train one config from the float weights.
+
+        Args:
+            config: the specs of all quantized sites.
+            seed: of shuffling and dropout.
+            recipe: default: a trial's.
+            report: called after each epoch; may raise to stop.
+            callbacks: further Keras callbacks.
+            start: weights and ranges to start from in place of the float weights.
+
+        Raises:
+            TrainingError: the loss became NaN or infinite.
+        """
+        started = time.perf_counter()
+        recipe = recipe or self.task.training
+        self.network.set_config(config)
+        if start is not None:
+            self.network.load_state(start)
+        session = self.session(recipe.optimizer)
+        history = session.fit(self.data, recipe, seed, report, keep_best=True, callbacks=callbacks)
+        metric = history.best(f"val_{self.task.metric}")
+        assert history.best_state is not None
+        return Outcome(metric, history, time.perf_counter() - started, history.best_state)
+
+    def evaluate_float(self) -> dict[str, float]:
+        """Validation and test metrics of the float network, as `validation` and `test`."""
+        self.network.set_config(None)
+        session = self.session(self.task.training.optimizer)
+        name = self.task.metric
+        return {
+            "validation": session.evaluate(self.data, self.data.validation)[name],
+            "test": session.evaluate(self.data, self.data.test)[name],
+        }
+
+
+def backend_versions() -> dict[str, str]:
+    """Versions of what training depends on."""
+    packages = ["keras", "tensorflow", "qkeras-v3", "optuna", "numpy"]
+    found = {"python": platform.python_version(), "keras backend": str(keras.backend.backend())}
+    if keras.backend.backend() == "jax":
+        packages.append("jax")
+    return found | {name: version(name) for name in packages}

@@ -1,0 +1,333 @@
+"""Studies: trial records and where they come from, in an Optuna storage."""
+
+import difflib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from mpsearch.config import Config
+from mpsearch.errors import ConfigError, StudyError
+from mpsearch.records import State, TrialRecord
+from mpsearch.search.parameters import config_of, distributions, parameters_of
+from mpsearch.search.samplers import PRUNERS, SAMPLERS, check_name, derived_seed, make_pruner, make_sampler
+from mpsearch.space import ResolvedSpace
+
+FORMAT = 1  # of what a study holds; raised when older code can't read it
+DEFAULT_DATABASE = Path("studies") / "mpsearch.db"
+ATTEMPTS = 3  # tries of a config whose trial breaks
+_OPTIONS = "mpsearch"
+_FINISHED = (State.COMPLETE, State.PRUNED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a study was made of; enough to say later exactly what it was.
+
+    Attributes:
+        space_path, space_text, space_hash: the space file.
+        space_fingerprint: of the resolved space.
+        space_size: number of configs, in decimal digits (it may exceed any integer type).
+        data_fingerprint: of all splits.
+        versions: of Python and the packages that training depends on.
+        seed: of the study.
+        sampler, pruner: names.
+        metric: name of the metric.
+        reference_costs: name to number, as in a trial's costs.
+        sites: rows of the space's table.
+        created: date and time, ISO 8601, UTC.
+        format: of the records.
+    """
+
+    space_path: str
+    space_text: str
+    space_hash: str
+    space_fingerprint: str
+    space_size: str
+    data_fingerprint: str
+    versions: Mapping[str, str]
+    seed: int
+    sampler: str
+    pruner: str
+    metric: str
+    reference_costs: Mapping[str, int]
+    sites: list[dict[str, Any]]
+    created: str
+    format: int = FORMAT
+
+
+class Study:
+    """A study in its storage. Made by `create_study`, found by `open_study`.
+
+    Attributes:
+        name: of the study.
+        provenance: what it was made of.
+        folder: where weights and logs of its trials are kept.
+    """
+
+    def __init__(self, study: optuna.Study, folder: Path) -> None:
+        self._study = study
+        self.name = study.study_name
+        options = study.user_attrs.get(_OPTIONS)
+        if options is None:
+            raise StudyError(f"the study `{self.name}` wasn't made by mpsearch: it has no space")
+        if options["format"] > FORMAT:
+            raise StudyError(f"the study `{self.name}` has format {options['format']}, but this version reads up to {FORMAT}: update mpsearch")
+        self.provenance = Provenance(**options)
+        self.folder = folder
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, in order of their numbers."""
+        return [_record(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def best(self, count: int = 1) -> list[TrialRecord]:
+        """The complete trials with the highest scores, one for each config, best first; ties to the earlier."""
+        complete = [r for r in self.records() if r.state is State.COMPLETE and r.answered_from is None]
+        complete.sort(key=lambda r: (-(r.score or 0.0), r.number))
+        unique = {record.fingerprint: record for record in reversed(complete)}
+        return [record for record in complete if unique[record.fingerprint] is record][:count]
+
+    def record(self, number: int) -> TrialRecord:
+        """The trial with a number.
+
+        Raises:
+            StudyError: there is none.
+        """
+        records = self.records()
+        if not 0 <= number < len(records):
+            raise StudyError(f"the study `{self.name}` has trials 0 to {len(records) - 1}, but no trial {number}")
+        return records[number]
+
+    @property
+    def finished(self) -> int:
+        """Number of trials that are complete, pruned or failed."""
+        return sum(record.state in _FINISHED for record in self.records())
+
+    def recover(self) -> list[int]:
+        """Fail trials whose process died, and queue their configs again; their numbers.
+
+        Only to be called while no process runs the study.
+        """
+        running = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+        for trial in running:
+            self._break(trial.number, trial, "its process died")
+        return [trial.number for trial in running]
+
+    def ask(self, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
+        """The next trial: Optuna's, its config, and its place in the study, from which its seeds derive."""
+        waiting = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.WAITING]
+        sequence = self._next_sequence()
+        if waiting:
+            sequence = waiting[0].user_attrs.get("sequence", sequence)
+        elif self.provenance.sampler == "grid":
+            grid = sum(r.origin == "grid" and r.state is not State.BROKEN for r in self.records())
+            if grid >= space.size:
+                raise StudyError(f"the grid of `{self.name}` is done: all {space.size:,} configs were tried")
+            self.enqueue(space, space.nth(grid), "grid")
+        self._study.sampler = make_sampler(self.provenance.sampler, derived_seed(self.provenance.seed, sequence, "sampler"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._study.ask(distributions(space))
+        config = config_of(space, trial.params)
+        trial.set_user_attr("sequence", sequence)
+        trial.set_user_attr("config", config.to_json())
+        trial.set_user_attr("fingerprint", config.fingerprint)
+        if "origin" not in trial.user_attrs:
+            trial.set_user_attr("origin", self.provenance.sampler)
+        return trial, config, sequence
+
+    def enqueue(self, space: ResolvedSpace, config: Config, origin: str) -> None:
+        """Let a config be tried before the sampler's next one."""
+        self._study.enqueue_trial(parameters_of(space, config), user_attrs={"origin": origin})
+
+    def earlier(self, fingerprint: str) -> TrialRecord | None:
+        """The complete trial that trained a config, None where there is none."""
+        for record in self.records():
+            if record.fingerprint == fingerprint and record.state is State.COMPLETE and record.answered_from is None:
+                return record
+        return None
+
+    def complete(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Store a trained trial."""
+        self._store(trial, record)
+        self._study.tell(trial, record.score)
+
+    def answer(self, trial: optuna.Trial, earlier: TrialRecord) -> TrialRecord:
+        """Answer a trial from an earlier one with the same config, and mark it so; its record."""
+        record = replace(earlier, number=trial.number, answered_from=earlier.number, epochs=0, seconds=0.0)
+        trial.set_user_attr("answered_from", earlier.number)
+        for epoch, logs in enumerate(earlier.curve):
+            trial.report(logs["score"], epoch)
+        self._store(trial, record)
+        self._study.tell(trial, record.score)
+        return record
+
+    def fail(self, trial: optuna.Trial, cause: str, pruned: bool = False, record: TrialRecord | None = None) -> None:
+        """End a trial without a result."""
+        if record is not None:
+            self._store(trial, record)
+        trial.set_user_attr("cause", cause)
+        self._study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+
+    def interrupt(self, trial: optuna.Trial) -> None:
+        """End a trial that was cut off, and queue its config again."""
+        self._break(trial.number, self._study.get_trials(deepcopy=False)[trial.number], "interrupted")
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep plain data with the study, for instance of a fine-tuning."""
+        self._study.set_user_attr(key, value)
+
+    def notes(self, prefix: str) -> dict[str, Any]:
+        """The data kept under keys that begin with `prefix`."""
+        return {key: value for key, value in self._study.user_attrs.items() if key.startswith(prefix)}
+
+    def accept(self, changes: Mapping[str, Any]) -> None:
+        """Replace parts of the provenance; what they were is kept under `history`."""
+        history = self._study.user_attrs.get("history", [])
+        before = {key: getattr(self.provenance, key) for key in changes}
+        self._study.set_user_attr("history", [*history, before])
+        self.provenance = replace(self.provenance, **changes)
+        self._study.set_user_attr(_OPTIONS, vars(self.provenance))
+
+    def _store(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        for key in ("metric", "score", "costs", "delta", "epochs", "seconds", "curve"):
+            trial.set_user_attr(key, getattr(record, key))
+
+    def _next_sequence(self) -> int:
+        return max((t.user_attrs.get("sequence", -1) for t in self._study.get_trials(deepcopy=False)), default=-1) + 1
+
+    def _break(self, number: int, trial: FrozenTrial, cause: str) -> None:
+        attempt = trial.user_attrs.get("attempt", 1)
+        attrs = trial.user_attrs
+        storage, trial_id = self._study._storage, trial._trial_id
+        exhausted = attempt >= ATTEMPTS
+        if exhausted:
+            cause = f"{cause}; tried {attempt} times"
+        storage.set_trial_user_attr(trial_id, "cause", cause)
+        # a trial that died before its config was stored has nothing to try again, and no place in the study
+        storage.set_trial_user_attr(trial_id, "broken", not exhausted)
+        self._study.tell(number, state=TrialState.FAIL)
+        if "config" in attrs and not exhausted:
+            again = {"origin": attrs.get("origin", ""), "sequence": attrs["sequence"], "attempt": attempt + 1, "retry_of": number}
+            self._study.enqueue_trial(trial.params, user_attrs=again)
+
+
+def create_study(name: str, provenance: Provenance, storage: str | None = None) -> Study:
+    """A new study.
+
+    Args:
+        name: of the study.
+        provenance: what it is made of.
+        storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
+
+    Raises:
+        StudyError: there is a study of this name.
+        ConfigError: unknown sampler or pruner.
+    """
+    check_name("sampler", provenance.sampler, SAMPLERS)
+    check_name("pruner", provenance.pruner, PRUNERS)
+    try:
+        study = optuna.create_study(storage=_storage(storage, create=True), study_name=name, direction="maximize")
+    except optuna.exceptions.DuplicatedStudyError:
+        raise StudyError(f"there is a study `{name}` already: go on with `mpsearch study run {name}`, or give another --name") from None
+    study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(provenance))))
+    study.pruner = make_pruner(provenance.pruner)
+    return Study(study, _folder(name, storage))
+
+
+def open_study(name: str, storage: str | None = None) -> Study:
+    """The study called `name`.
+
+    Raises:
+        StudyError: there is none; the message says which there are.
+    """
+    opened = _storage(storage)
+    names = optuna.get_all_study_names(opened)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(names) or 'none'}"
+        raise StudyError(f"there is no study `{name}` in {_shown(storage)}; {hint}")
+    study = optuna.load_study(study_name=name, storage=opened)
+    opened_study = Study(study, _folder(name, storage))
+    study.pruner = make_pruner(opened_study.provenance.pruner)
+    return opened_study
+
+
+def study_names(storage: str | None = None) -> list[str]:
+    """Names of all studies in a storage."""
+    return list(optuna.get_all_study_names(_storage(storage)))
+
+
+def _storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url is None:
+        if not DEFAULT_DATABASE.exists() and not create:
+            raise StudyError(f"there is no {DEFAULT_DATABASE} here: create a study with `mpsearch study create --space FILE`, or give --storage")
+        DEFAULT_DATABASE.parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{DEFAULT_DATABASE}"
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
+        raise StudyError(f"can't open the storage {_shown(url)}: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _shown(url: str | None) -> str:
+    """A storage's URL without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if url is None:
+        return str(DEFAULT_DATABASE)
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "given by --storage"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _folder(name: str, storage: str | None) -> Path:
+    """Where a study's weights and logs go: `runs/NAME` beside an SQLite file, else under `studies`."""
+    base = DEFAULT_DATABASE.parent
+    if storage is not None and storage.startswith("sqlite:///"):
+        base = Path(storage.removeprefix("sqlite:///")).parent
+    return base / "runs" / name
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attrs = trial.user_attrs
+    states = {
+        TrialState.COMPLETE: State.COMPLETE,
+        TrialState.PRUNED: State.PRUNED,
+        TrialState.FAIL: State.BROKEN if attrs.get("broken") else State.FAILED,
+        TrialState.RUNNING: State.RUNNING,
+        TrialState.WAITING: State.WAITING,
+    }
+    try:
+        config = Config.from_json(attrs["config"]) if "config" in attrs else None
+    except ConfigError as error:
+        raise StudyError(f"trial {trial.number} holds a config that this version can't read: {error}") from error
+    return TrialRecord(
+        number=trial.number,
+        state=states[trial.state],
+        config=config,
+        fingerprint=attrs.get("fingerprint", ""),
+        sequence=attrs.get("sequence", -1),
+        metric=attrs.get("metric"),
+        score=attrs.get("score"),
+        costs=attrs.get("costs", {}),
+        delta=attrs.get("delta"),
+        epochs=attrs.get("epochs", 0),
+        seconds=attrs.get("seconds", 0.0),
+        curve=attrs.get("curve", []),
+        cause=attrs.get("cause", ""),
+        origin=attrs.get("origin", ""),
+        answered_from=attrs.get("answered_from"),
+    )

@@ -1,0 +1,106 @@
+"""Fixtures for all tests: shared data, seeds, and one small model of every kind of layer.
+
+Keras is imported when a fixture needs it, so that tests without it start at once.
+"""
+
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    import keras
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI, turn a skip for want of shared data into a failure."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and "MPSEARCH_DATA" in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"must not skip where CI is set: {call.excinfo.value if call.excinfo else report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data: `MPSEARCH_DATA`, or `shared` beside the repository."""
+    folder = Path(os.environ.get("MPSEARCH_DATA") or ROOT.parent / "shared")
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no golden/ in {folder.name}: set MPSEARCH_DATA to the folder of shared data")
+    return folder
+
+
+def randomise(model: "keras.Model", seed: int = 0) -> "keras.Model":
+    """`model` with every weight drawn anew, BatchNorm's statistics, gammas and betas as well; outputs stay near 1.
+
+    Fresh weights prove little: BatchNorm starts as the identity, and biases as zero.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name == "kernel":
+            fan_in = np.prod(shape[:-1]) if shape[-1] > 1 or len(shape) < 4 else np.prod(shape[:2])
+            return rng.normal(0, 1.2 / np.sqrt(fan_in), shape)
+        if name == "moving_variance":
+            return rng.uniform(0.3, 3.0, shape)
+        if name == "gamma":
+            return rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape, p=[0.2, 0.8])
+        return rng.normal(0, 0.3, shape)  # bias, beta, moving_mean
+
+    for layer in model.layers:
+        layer.set_weights([drawn(weight.name, tuple(weight.shape)) for weight in layer.weights])
+    return model
+
+
+@pytest.fixture(scope="session", name="randomise")
+def _randomise() -> Callable[..., "keras.Model"]:
+    return randomise
+
+
+def build_small_model() -> "keras.Model":
+    """Every kind of layer once, activation functions fused, apart and absent, a shortcut, random weights."""
+    from keras import Input, Model, layers, regularizers
+
+    inputs = Input((8, 8, 2), name="input")
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False, kernel_regularizer=regularizers.L2(0.01), name="conv")(
+        inputs
+    )
+    x = layers.BatchNormalization(name="conv_bn")(x)
+    x = layers.ReLU(name="conv_relu")(x)
+    y = layers.ZeroPadding2D(1, name="pad")(x)
+    y = layers.DepthwiseConv2D(3, depthwise_regularizer=regularizers.L2(0.02), name="dw")(y)
+    y = layers.BatchNormalization(scale=False, name="dw_bn")(y)
+    y = layers.ReLU(6.0, name="dw_relu")(y)
+    y = layers.Conv2D(6, 1, name="pw")(y)
+    y = layers.BatchNormalization(center=False, name="pw_bn")(y)
+    x = layers.Add(name="add")([x, y])
+    x = layers.Activation("relu", name="add_relu")(x)
+    x = layers.MaxPooling2D(2, name="max_pool")(x)
+    x = layers.AveragePooling2D(2, name="pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(0.1, name="dropout")(x)
+    x = layers.Dense(12, activation="relu", name="dense")(x)
+    outputs = layers.Dense(4, activation="softmax", name="logits")(x)
+    return randomise(Model(inputs, outputs, name="small"))
+
+
+@pytest.fixture(scope="session")
+def small_model() -> "keras.Model":
+    """The small model; tests must not change it."""
+    return build_small_model()
+
+
+@pytest.fixture(scope="session")
+def small_samples() -> np.ndarray:
+    """Inputs of the small model, some below zero, (64, 8, 8, 2)."""
+    return np.random.default_rng(1).normal(0, 1, (64, 8, 8, 2)).astype(np.float32)
