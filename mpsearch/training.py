@@ -137,6 +137,7 @@ class Session:
             train,
             validation_data=validation,
             epochs=recipe.epochs,
+            shuffle=False,  # `Batches` does it; Keras would shuffle them once more, by a global generator
             verbose=0,
             callbacks=[follow, *callbacks],
         )

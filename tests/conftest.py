@@ -14,6 +14,10 @@ import pytest
 if TYPE_CHECKING:
     import keras
 
+    from mpsearch.search.engine import Engine
+    from mpsearch.spacefile import SpaceFile
+    from mpsearch.study import Study
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,3 +108,38 @@ def small_model() -> "keras.Model":
 def small_samples() -> np.ndarray:
     """Inputs of the small model, some below zero, (64, 8, 8, 2)."""
     return np.random.default_rng(1).normal(0, 1, (64, 8, 8, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> "SpaceFile":
+    """The space file of a tiny task; float weights are cached in a folder of this session."""
+    from mpsearch.spacefile import load_space_file
+
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    return load_space_file(ROOT / "tests" / "tiny.py")
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_file: "SpaceFile") -> "Engine":
+    """An engine for the tiny task, trained and traced once; scale mode auto_po2 is possible everywhere."""
+    from mpsearch.config import Alpha
+    from mpsearch.search.engine import Engine
+
+    return Engine(tiny_file, extra_alphas=[Alpha.AUTO_PO2])
+
+
+@pytest.fixture
+def tiny_study(tiny_engine: "Engine", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., "Study"]:
+    """Makes studies of the tiny task in a folder of the test: (name, sampler, pruner, seed) to the study."""
+    from mpsearch.creation import provenance_of
+    from mpsearch.study import Study, create_study
+
+    monkeypatch.chdir(tmp_path)
+
+    def make(name: str = "tiny", sampler: str = "random", pruner: str = "none", seed: int = 0) -> Study:
+        engine = tiny_engine
+        return create_study(
+            name, provenance_of(engine.file, engine.data, engine.network.space, seed, sampler, pruner), None
+        )
+
+    return make

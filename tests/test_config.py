@@ -88,7 +88,7 @@ def test_a_spec_survives_json(spec):
 
 @pytest.mark.parametrize("data", [{}, {"alpha": "auto"}, {"bits": 8, "width": 3}, 8, [8, "auto"]])
 def test_malformed_json_of_a_spec_is_refused(data):
-    with pytest.raises(ConfigError, match="needs `bits` and may have .* but got"):
+    with pytest.raises(ConfigError, match=r"needs `bits` and may have .* but got"):
         QuantizerSpec.from_json(data)
 
 

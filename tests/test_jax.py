@@ -29,16 +29,15 @@ space = Space(
 )
 keras.utils.set_random_seed(0)
 network = ElasticNetwork(small_cnn(), space, data.train.x)
-x = data.test.x
-float_outputs = np.asarray(network.float_model(x))
+float_outputs = network.float_model.predict_on_batch(data.test.x)
 session = Session(network.model, "adam", "sparse_categorical_crossentropy", "accuracy")
-outputs, losses = [np.asarray(network.model(x))], []
+outputs, losses = [session.predict(data, data.test)], []
 for width in (4, 8, 4):
     network.set_config(network.space.uniform(width))
-    outputs.append(np.asarray(network.model(x)))
+    outputs.append(session.predict(data, data.test))
     losses.append(session.fit(data, Training(epochs=1, learning_rate=1e-3), seed=0).epochs[0]["loss"])
 network.set_config(None)
-outputs.append(np.asarray(network.model(x)))
+outputs.append(session.predict(data, data.test))
 print(json.dumps({
     "backend": keras.backend.backend(),
     "losses": losses,

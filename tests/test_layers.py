@@ -2,9 +2,9 @@
 
 import ast
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ TABLE = (
     ("folders",),
     ("config",),
     ("facts",),
+    ("records",),
     ("data",),
     ("space",),
     ("task",),  # names Keras's classes and recipes, imports none of them
@@ -32,6 +33,7 @@ TABLE = (
     ("floatmodel",),
     ("search",),
     ("study",),
+    ("creation",),
     ("runners",),
     ("finetuning",),
     ("baselines", "analysis", "export", "report"),
@@ -40,7 +42,19 @@ TABLE = (
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(TABLE) for name in names}
-FREE_OF_KERAS = ("errors", "config", "facts", "data", "space", "task", "folders", "spacefile", "costs", "objective")
+FREE_OF_KERAS = (
+    "errors",
+    "config",
+    "facts",
+    "records",
+    "data",
+    "space",
+    "task",
+    "folders",
+    "spacefile",
+    "costs",
+    "objective",
+)
 HEAVY = {"tensorflow", "keras", "optuna", "qkeras", "jax", "plotly", "sklearn"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -119,10 +133,11 @@ def test_a_light_start_brings_no_heavy_package(how):
 
 @pytest.mark.parametrize("how", LIGHT)
 def test_a_light_start_takes_less_than_half_a_second(how):
-    """The requirement, as the best of five: other processes can only add to it."""
+    """The requirement, as the best of five; in processor time, to which tests beside this one add nothing."""
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run(*LIGHT[how])
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5

@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Mixed-precision quantization search for Keras models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
+    rich_markup_mode=None,  # rich would double the start-up time
 )
 app.add_typer(study.app, name="study")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mpsearch.search.engine import Engine
     from mpsearch.study import Study
 
-app = typer.Typer(help="Create, run and look at studies.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(help="Create, run and look at studies.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(epilog="Example: mpsearch study create --space resnet8.py")

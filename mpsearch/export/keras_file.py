@@ -8,12 +8,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import qkeras.utils
+import qkeras
+from qkeras.utils import load_qmodel
 
 from mpsearch.config import Config
 from mpsearch.data import Data, Split
 from mpsearch.errors import ExportError
 from mpsearch.export.qkeras_model import Codes, activation_scale, qkeras_model, weight_codes_of
+from mpsearch.network.canonical import graph
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap
 
@@ -70,7 +72,7 @@ def export_keras(
     partial = target / "partial.keras"
     try:
         qkeras_model(network, config).save(partial)
-        reloaded = qkeras.utils.load_qmodel(str(partial), compile=False)
+        reloaded = load_qmodel(str(partial), compile=False)
         verification = verify(network, config, reloaded, data, data.validation.head(SAMPLES))
         partial.replace(final)
     finally:
@@ -100,8 +102,8 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
     ours, theirs = [], []
     for start in range(0, len(split), BATCH):
         x = data.inputs(split.x[start : start + BATCH])
-        ours.append(np.asarray(network.model([x], training=False)))
-        theirs.append(np.asarray(reloaded([x], training=False)))
+        ours.append(np.asarray(network.model(x, training=False)))
+        theirs.append(np.asarray(reloaded(x, training=False)))
     expected, found = (np.concatenate(outputs).reshape(len(split), -1) for outputs in (ours, theirs))
     spread = float(np.ptp(expected)) or 1.0
     difference = np.abs(expected - found).max(axis=1) / spread
@@ -121,8 +123,10 @@ def _compare_kernels(codes: dict[str, Codes], reloaded: keras.Model) -> int:
         site = f"{layer.name}/kernel"
         if site not in codes:
             continue
-        quantizer = getattr(layer, "kernel_quantizer_internal", None) or layer.depthwise_quantizer_internal
-        values = np.asarray(quantizer(keras.ops.convert_to_tensor(layer.kernel)), np.float64)
+        depthwise = isinstance(layer, qkeras.QDepthwiseConv2D)
+        quantizer = layer.depthwise_quantizer_internal if depthwise else layer.kernel_quantizer_internal
+        kernel = keras.ops.convert_to_tensor(layer.depthwise_kernel if depthwise else layer.kernel)
+        values = np.asarray(quantizer(kernel), np.float64)
         if not np.array_equal(np.rint(values / codes[site].scale.astype(np.float64)), codes[site].codes):
             raise ExportError(f"the codes of `{site}` differ in the exported file")
         compared += 1
@@ -133,10 +137,10 @@ def _check_boundaries(network: ElasticNetwork, reloaded: keras.Model, x: np.ndar
     """Make sure that at the first site where codes differ the differing values sit on rounding boundaries."""
     sites = [site for site in network.space.sites if isinstance(network.quantizer(site), QuantizedBitsFeatureMap)]
     layers: list[Any] = [network.quantizer(site) for site in sites]
-    before = keras.Model(network.model.inputs, [layer.input for layer in layers])([x], training=False)
-    ours = keras.Model(network.model.inputs, [layer.output for layer in layers])([x], training=False)
+    before = graph(network.model, [layer.input for layer in layers])(x, training=False)
+    ours = graph(network.model, [layer.output for layer in layers])(x, training=False)
     outputs = [reloaded.get_layer(site.replace("/", "__")).output for site in sites]
-    theirs = keras.Model(reloaded.inputs, outputs)([x], training=False)
+    theirs = graph(reloaded, outputs)(x, training=False)
     open_samples = np.ones(len(x), dtype=bool)
     for site, layer, raw, mine, other in zip(sites, layers, before, ours, theirs, strict=True):
         scale = activation_scale(layer)

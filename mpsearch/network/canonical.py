@@ -45,7 +45,7 @@ def functional(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential):
         if not model.built or not model.inputs:
             raise ModelError(f"the model `{model.name}` isn't built: start it with keras.Input(shape=…)")
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return graph(model, _alone(model.outputs), name=model.name)
     if not isinstance(model, keras.Model):
         raise ModelError(f"expected a keras.Model, but got {type(model).__name__}")
     if not getattr(model, "inputs", None) or not getattr(model, "_nodes_by_depth", None):
@@ -115,11 +115,21 @@ def canonical(model: keras.Model) -> keras.Model:
             y = keras.layers.Activation(original.activation, name=f"{layer.name}_{name}")(y)
         return y
 
-    result = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    result = graph(copy, _alone(copy.outputs), name=model.name)
     for node in nodes:
         if class_name(node.layer) in COMPUTE:
             result.get_layer(node.name).set_weights(_folded_weights(node.layer, folded.get(node.name)))
     return result
+
+
+def graph(model: keras.Model, outputs: Any, name: str | None = None) -> keras.Model:
+    """A model from `model`'s inputs to `outputs`, called with a tensor, not a list, where there is one input."""
+    return keras.Model(_alone(model.inputs), outputs, name=name)
+
+
+def _alone(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def has_batch_norm(model: keras.Model) -> bool:

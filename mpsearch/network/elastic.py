@@ -11,7 +11,7 @@ from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
 from mpsearch.network.adapters import COMPUTE, class_name
 from mpsearch.network.assign import bulk_assign
-from mpsearch.network.canonical import canonical
+from mpsearch.network.canonical import canonical, graph
 from mpsearch.network.sites import Placement, place_sites
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, sketch_of
 from mpsearch.quantizers.weights import WeightQuantizer, encode
@@ -222,13 +222,13 @@ class ElasticNetwork:
         if not layers:
             return
         tensors = [self.float_model.get_layer(self.placement.tensors[site]).output for site in layers]
-        probe = keras.Model(self.float_model.inputs, tensors)
+        probe = graph(self.float_model, tensors)
         ranges = np.zeros((len(layers), 2))
         kept: list[list[np.ndarray]] = [[] for _ in layers]
         rng = np.random.default_rng(0)
         batches = -(-len(samples) // CALIBRATION_BATCH)
         for start in range(0, len(samples), CALIBRATION_BATCH):
-            values = probe([samples[start : start + CALIBRATION_BATCH]], training=False)
+            values = probe(samples[start : start + CALIBRATION_BATCH], training=False)
             for i, tensor in enumerate(values if isinstance(values, (list, tuple)) else [values]):
                 flat = np.asarray(tensor).ravel()
                 low, high = float(flat.min()), float(flat.max())

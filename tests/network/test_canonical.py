@@ -172,14 +172,20 @@ def operator_node(x):
         (lambda: functional_of(layers.BatchNormalization(name="bn")), r"`bn` can't be folded: it follows `input`"),
         (lambda: functional_of(layer_used_twice), "`twice` is used more than once: give each use a layer of its own"),
         (lambda: functional_of(operator_node), r"is an operator \(Add\) between layers: use a layer"),
-        (lambda: functional_of(layers.Conv2DTranspose(3, 2, name="up")), "`up` is a Conv2DTranspose, which has no quantized form; known are .*Conv2D"),
+        (
+            lambda: functional_of(layers.Conv2DTranspose(3, 2, name="up")),
+            "`up` is a Conv2DTranspose, which has no quantized form; known are .*Conv2D",
+        ),
         (lambda: functional_of(layers.LayerNormalization(name="ln")), "`ln` is a LayerNormalization"),
-        (lambda: functional_of(layers.Conv2D(3, 1, name="a"), (None, None, 3)), "of open shape .* give keras.Input a full shape"),
+        (
+            lambda: functional_of(layers.Conv2D(3, 1, name="a"), (None, None, 3)),
+            "of open shape .* give keras.Input a full shape",
+        ),
         (lambda: Subclassed(name="own"), "`own` is a subclass of keras.Model without a graph of layers: build it with"),
         (lambda: keras.Sequential([layers.Dense(3)], name="late"), "`late` isn't built: start it with keras.Input"),
         (lambda: "model.h5", "expected a keras.Model, but got str"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_quantized_is_refused_by_name(build, message):
     with pytest.raises(ModelError, match=message):
         canonical(build())

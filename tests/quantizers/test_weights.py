@@ -29,7 +29,7 @@ def quantize(w: np.ndarray, spec: QuantizerSpec | None, axes: tuple[int, ...]) -
 
 
 def oracle(w: np.ndarray, channel: int, *arguments, **options) -> np.ndarray:
-    """QKeras's `quantized_bits`; it takes the last axis by default, a depthwise kernel's channels are the one before."""
+    """QKeras's `quantized_bits`: by default it takes the last axis; a depthwise kernel's channels are before it."""
     axis = None if channel == w.ndim - 1 else channel
     return np.asarray(qkeras.quantized_bits(*arguments, scale_axis=axis, **options)(w))
 

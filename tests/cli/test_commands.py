@@ -1,0 +1,141 @@
+"""The commands, typed as a user would, on a tiny task."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from mpsearch.cli.app import app, main
+
+TINY = Path(__file__).resolve().parents[1] / "tiny.py"
+
+
+@pytest.fixture
+def mpsearch(monkeypatch, capsys):
+    """Types a command and gives (exit code, standard output, standard error)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["mpsearch", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else (0 if stop.code is None else 1)
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_engine):
+    """A folder with a space file of its own; float weights come from the session's cache."""
+    made = tmp_path_factory.mktemp("work")
+    shutil.copy(TINY, made / "mine.py")
+    return made
+
+
+def test_the_main_path(mpsearch, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    code, out, _ = mpsearch("study", "create", "--space", "mine.py", "--sampler", "random", "--uniform", "8")
+    assert code == 0
+    assert "conv" in out
+    assert "2/4/8 auto" in out
+    assert "next: mpsearch study run mine" in out
+
+    code, out, _ = mpsearch("study", "run", "mine", "--trials", "2")
+    assert code == 0
+    assert "[1/2] trial 0: score" in out
+    assert "[2/2] trial 1" in out
+    assert "mine: best" in out
+
+    code, out, _ = mpsearch("study", "run", "mine", "--trials", "2")
+    assert (code, "has 2 trials already" in out) == (0, True)
+
+    code, out, _ = mpsearch("study", "list", "--json")
+    assert json.loads(out)[0]["trials"] == 2
+
+    code, out, _ = mpsearch("study", "show", "mine")
+    assert "uniform 8" in out
+    assert "sampler, pruner, seed" in out
+    shown = json.loads(mpsearch("study", "show", "mine", "--json")[1])
+    assert [trial["state"] for trial in shown["trials"]] == ["complete", "complete"]
+    assert shown["provenance"]["space_text"] == TINY.read_text()
+
+    best = json.loads(mpsearch("study", "best", "mine", "--json")[1])
+    assert best[0]["score"] == max(trial["score"] for trial in shown["trials"])
+
+    code, out, _ = mpsearch("export", "mine", "--out", "out")
+    assert code == 0
+    assert "trial weights" in out
+    code, out, _ = mpsearch("finetune", "mine", "--json", "--alpha", "auto_po2")
+    assert code == 0
+    tuned = json.loads(out)[0]
+    assert tuned["changed_alpha"] == "auto_po2"
+    assert tuned["test"] > 0.5
+    code, out, err = mpsearch("export", "mine", "--out", "out", "--alpha", "auto_po2")
+    assert code == 1
+    assert "--force" in err
+    code, out, _ = mpsearch("export", "mine", "--out", "out", "--alpha", "auto_po2", "--force", "--json")
+    assert code == 0
+    assert json.loads(out)["weights"] == "fine-tuned"
+    assert (folder / "out" / "model.keras").exists()
+    (folder / "mine.py").write_text(TINY.read_text() + "# changed\n")
+    code, _, err = mpsearch("study", "run", "mine", "--trials", "3")
+    assert code == 1
+    assert "+# changed" in err
+    assert "--accept-change" in err
+    assert mpsearch("study", "run", "mine", "--trials", "3", "--accept-change", "--quiet")[0] == 0
+
+
+def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, tiny_engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = mpsearch("train", TINY, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert Path(found["weights"]).exists()
+    assert found["validation"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("study", "run", "none"), 1, "error: there is no"),
+        (("study", "create", "--space", "none.py"), 1, "error: there is no space file `none.py`"),
+        (("export", "x", "--out", "y", "--format", "onnx"), 1, "--format must be keras, but got 'onnx'"),
+        (("finetune", "x", "--alpha", "auto_po3"), 1, "must be one of"),
+        (("study", "run"), 2, "Missing argument"),
+        (("study", "run", "x", "--trials", "0"), 2, "trials"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_errors_say_what_to_do_and_exit_with_1_or_2(mpsearch, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, _, err = mpsearch(*words)
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+def commands(group, prefix=()):
+    for name, command in typer.main.get_command(group).commands.items():
+        if hasattr(command, "commands"):
+            yield from (((*prefix, name, sub), c) for sub, c in command.commands.items())
+        else:
+            yield (*prefix, name), command
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(w, c, id=" ".join(w)) for w, c in commands(app)])
+def test_each_help_ends_with_an_example_of_the_command(words, command):
+    assert command.epilog.startswith(f"Example: mpsearch {' '.join(words)}")
+    assert command.help
+
+
+def test_every_command_that_prints_a_table_has_json():
+    with_json = {" ".join(words) for words, c in commands(app) if any("--json" in p.opts for p in c.params)}
+    assert with_json >= {"train", "finetune", "export", "demo", "study create", "study list", "study show", "study best"}

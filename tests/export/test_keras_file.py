@@ -1,0 +1,122 @@
+"""Exports to plain QKeras: verified, loadable without mpsearch, refused where they differ."""
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+
+
+import numpy as np
+import pytest
+from qkeras.utils import load_qmodel
+
+from mpsearch.config import Alpha, Config, RangeRule
+from mpsearch.errors import ExportError
+from mpsearch.export.keras_file import export_keras, verify
+from mpsearch.export.qkeras_model import qkeras_model
+from mpsearch.network.elastic import ElasticNetwork
+from mpsearch.space import Space, bits
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_engine):
+    config = tiny_engine.network.space.sample(random.Random(3))
+    outcome = tiny_engine.train(config, seed=0)
+    tiny_engine.network.load_state(outcome.state)
+    return config
+
+
+def test_an_export_is_verified_and_loads_in_a_fresh_process_without_mpsearch(tiny_engine, trained, tmp_path):
+    data = tiny_engine.data
+    found = export_keras(tiny_engine.network, trained, data, tmp_path, {"study": "tiny"})
+    assert found.top1_agreement == 1.0
+    assert found.kernels == 3
+    assert found.largest_difference <= 1e-4
+    about = json.loads((tmp_path / "export.json").read_text())
+    assert Config.from_json(about["config"]) == trained
+    assert about["bytes"] == (tmp_path / "model.keras").stat().st_size
+    x = data.inputs(data.test.x)
+    np.save(tmp_path / "x.npy", x)
+    script = (
+        "import sys, numpy as np\n"
+        "sys.modules['mpsearch'] = None\n"
+        "from qkeras.utils import load_qmodel\n"
+        "model = load_qmodel('model.keras', compile=False)\n"
+        "np.save('y.npy', model.predict(np.load('x.npy'), verbose=0))\n"
+        "print(*sorted({type(layer).__module__.split('.')[0] for layer in model.layers}))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) == {"keras", "qkeras"}
+    ours = np.asarray(tiny_engine.network.model(x, training=False))
+    difference = np.abs(np.load(tmp_path / "y.npy") - ours).max(axis=1) / np.ptp(ours)
+    assert np.mean(difference <= 1e-4) >= 0.95  # the others hold a value on a rounding boundary, see Verification
+
+
+def test_files_are_not_replaced_without_force(tiny_engine, trained, tmp_path):
+    export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
+    with pytest.raises(ExportError, match="--force"):
+        export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
+    export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {}, force=True)
+
+
+def spoilt(model, layer, change):
+    weights = model.get_layer(layer).get_weights()
+    change(weights)
+    model.get_layer(layer).set_weights(weights)
+    return model
+
+
+def test_a_file_with_another_kernel_code_is_refused(tiny_engine, trained):
+    def change(weights):
+        weights[0][0, 0, 0, 0] += 2 * np.abs(weights[0]).max()
+
+    network, data = tiny_engine.network, tiny_engine.data
+    model = spoilt(qkeras_model(network, trained), "conv", change)
+    with pytest.raises(ExportError, match="codes of `conv/kernel` differ"):
+        verify(network, trained, model, data, data.validation)
+
+
+def test_a_file_with_another_bias_is_refused_and_the_first_site_named(tiny_engine, trained):
+    def change(weights):
+        weights[1][:] = np.roll(weights[1], 1) + 0.02
+
+    network, data = tiny_engine.network, tiny_engine.data
+    model = spoilt(qkeras_model(network, trained), "dw", change)
+    with pytest.raises(ExportError, match="first at `dw/activation`|agrees with the searched model on"):
+        verify(network, trained, model, data, data.validation)
+
+
+def test_a_refused_export_leaves_no_file(tiny_engine, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("mpsearch.export.keras_file.TOP1_AGREEMENT", 1.1)
+    with pytest.raises(ExportError, match="agrees"):
+        export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("affine", True), ("range", RangeRule.BATCH)])
+def test_what_plain_qkeras_cannot_hold_is_refused_by_name(tiny_engine, trained, tmp_path, option, value):
+    site = "conv/activation"
+    config = Config({**trained, site: dataclasses.replace(trained[site], **{option: value})})
+    with pytest.raises(ExportError, match=site):
+        export_keras(tiny_engine.network, config, tiny_engine.data, tmp_path, {})
+
+
+@pytest.mark.parametrize("alpha", [Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2])
+def test_every_layer_kind_and_scale_mode_agrees(small_model, small_samples, tmp_path, alpha):
+    activation = Alpha.AUTO if alpha is Alpha.QKERAS_PO2 else alpha
+    space = Space(kernel=bits(3, 8, alpha=alpha), bias=bits(8, 31, alpha=alpha), activation=bits(4, 16, alpha=activation))
+    space.at("conv", activation=bits(6, integer=2, signed=False)).at("pw", kernel=bits(6, integer=1)).skip("pool")
+    network = ElasticNetwork(small_model, space, small_samples)
+    for seed in range(3):
+        config = network.space.sample(random.Random(seed))
+        network.set_config(config)
+        model = qkeras_model(network, config)
+        model.save(tmp_path / "model.keras")
+        reloaded = load_qmodel(str(tmp_path / "model.keras"), compile=False)
+        ours = np.asarray(network.model(small_samples, training=False))
+        theirs = np.asarray(reloaded(small_samples, training=False))
+        difference = np.abs(ours - theirs).max(axis=1) / np.ptp(ours)
+        assert np.mean(difference <= 1e-4) >= 0.9
+        assert np.median(difference) <= 1e-5
+

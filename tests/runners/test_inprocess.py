@@ -1,0 +1,203 @@
+"""Running a study: records, answers, failures, interruptions, determinism."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+from mpsearch.errors import StudyError
+from mpsearch.records import State
+from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, weights_file
+from mpsearch.study import open_study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Silent:
+    """Keeps what a run tells; may raise at a given epoch, as Ctrl-C would."""
+
+    def __init__(self, interrupt_at=None):
+        self.started, self.epochs, self.ended, self.interrupt_at = [], [], [], interrupt_at
+
+    def trial_started(self, number, config):
+        self.started.append(number)
+
+    def epoch_ended(self, number, epoch, logs):
+        self.epochs.append((number, epoch))
+        if (number, epoch) == self.interrupt_at:
+            raise KeyboardInterrupt
+
+    def trial_ended(self, record):
+        self.ended.append(record)
+
+
+def told(records):
+    """What a trial is, without times and numbers."""
+    return [(r.sequence, r.fingerprint, r.metric, r.score, r.curve) for r in records if r.state is State.COMPLETE]
+
+
+def test_a_run_stores_all_that_is_known_of_a_trial(tiny_study, tiny_engine):
+    study, progress = tiny_study(), Silent()
+    run(study, tiny_engine, 3, progress)
+    records = open_study("tiny").records()
+    assert [r.number for r in records] == [0, 1, 2] == progress.started
+    for record in records:
+        costs = tiny_engine.cost(record.config)
+        assert record.costs == {
+            "parameter_bits": costs.parameter_bits,
+            "activation_bits": costs.activation_bits,
+            "total_bits": costs.total_bits,
+        }
+        assert record.metric == max(logs["val_accuracy"] for logs in record.curve)
+        assert record.score == pytest.approx(tiny_engine.score(record.metric, costs))
+        assert record.epochs == len(record.curve) == 2
+        assert record.seconds > 0
+        assert record.fingerprint == record.config.fingerprint
+        assert record.config in tiny_engine.network.space
+    frozen = study._study.get_trials()[0]
+    assert [frozen.intermediate_values[i] for i in range(2)] == [logs["score"] for logs in records[0].curve]
+    best = study.best()[0]
+    assert best.score == max(r.score for r in records)
+    tiny_engine.network.set_config(best.config)
+    tiny_engine.network.load_state(load_weights(weights_file(study, best.number)))
+    session = tiny_engine.session("adam")
+    assert session.evaluate(tiny_engine.data, tiny_engine.data.validation)["accuracy"] == pytest.approx(best.metric)
+
+
+def test_the_same_seed_gives_the_same_trials_in_one_run_and_in_two(tiny_study, tiny_engine):
+    whole, parts, other = tiny_study("a", "tpe"), tiny_study("b", "tpe"), tiny_study("c", "tpe", seed=1)
+    run(whole, tiny_engine, 4, Silent())
+    run(parts, tiny_engine, 2, Silent())
+    run(open_study("b"), tiny_engine, 4, Silent())
+    run(other, tiny_engine, 1, Silent())
+    assert told(whole.records()) == told(parts.records())
+    assert other.records()[0].fingerprint != whole.records()[0].fingerprint
+
+
+def test_an_interrupted_trial_is_broken_and_its_config_tried_again_with_its_seeds(tiny_study, tiny_engine):
+    whole, cut = tiny_study("whole"), tiny_study("cut")
+    run(whole, tiny_engine, 3, Silent())
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, tiny_engine, 3, Silent(interrupt_at=(1, 0)))
+    assert [r.state for r in cut.records()] == [State.COMPLETE, State.BROKEN, State.WAITING]
+    run(open_study("cut"), tiny_engine, 3, Silent())
+    records = open_study("cut").records()
+    assert [r.state for r in records] == [State.COMPLETE, State.BROKEN, State.COMPLETE, State.COMPLETE]
+    assert records[1].cause == "interrupted"
+    assert records[2].fingerprint == records[1].fingerprint
+    assert told(whole.records()) == told(records)
+
+
+def test_a_config_that_breaks_three_times_is_failed(tiny_study, tiny_engine):
+    study = tiny_study()
+    for attempt in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run(study, tiny_engine, 1, Silent(interrupt_at=(attempt, 0)))
+    records = study.records()
+    assert [r.state for r in records] == [State.BROKEN, State.BROKEN, State.FAILED]
+    assert records[-1].cause == "interrupted; tried 3 times"
+
+
+def test_a_config_trained_before_is_answered_and_marked(tiny_study, tiny_engine):
+    study, space = tiny_study(), tiny_engine.network.space
+    for _ in range(2):
+        study.enqueue(space, space.uniform(8), "uniform 8")
+    progress = Silent()
+    run(study, tiny_engine, 2, progress)
+    first, second = study.records()
+    assert second.answered_from == 0
+    assert (second.score, second.curve, second.costs) == (first.score, first.curve, first.costs)
+    assert {number for number, _ in progress.epochs} == {0}
+    assert [r.origin for r in (first, second)] == ["uniform 8", "uniform 8"]
+    assert study.best(5) == [first]
+
+
+def test_a_broken_loss_fails_the_trial_with_its_cause_and_the_study_goes_on(tiny_study, tiny_engine, monkeypatch):
+    study, train = tiny_study(), tiny_engine.train
+    calls = []
+
+    def poisoned(config, seed, recipe=None, report=None, **options):
+        calls.append(seed)
+        if len(calls) > 1:
+            return train(config, seed, recipe, report, **options)
+        state = tiny_engine.network.state()
+        state[0][:] = float("nan")
+        return train(config, seed, recipe, report, start=state)
+
+    monkeypatch.setattr(tiny_engine, "train", poisoned)
+    run(study, tiny_engine, 2, Silent())
+    assert [r.state for r in study.records()] == [State.FAILED, State.COMPLETE]
+    assert "TrainingError: the loss became nan in epoch 1" in study.records()[0].cause
+    assert study.records()[1].metric > 0.2  # the NaN left nothing behind
+
+
+def test_the_median_pruner_stops_hopeless_trials_and_keeps_their_curve(tiny_study, tiny_engine, monkeypatch):
+    study, space = tiny_study(pruner="median"), tiny_engine.network.space
+    run(study, tiny_engine, 5, Silent())
+    score = tiny_engine.score
+    monkeypatch.setattr(tiny_engine, "score", lambda metric, costs: score(metric, costs) / 100)
+    study.enqueue(space, space.uniform(4), "hopeless")
+    run(study, tiny_engine, 6, Silent())
+    pruned = study.records()[-1]
+    assert pruned.state is State.PRUNED
+    assert len(pruned.curve) == pruned.epochs == 1
+    assert "pruned after epoch 1" in pruned.cause
+
+
+def test_grid_visits_every_config_once_and_then_says_so(tiny_study, tiny_engine, monkeypatch):
+    study, space = tiny_study(sampler="grid"), tiny_engine.network.space
+    run(study, tiny_engine, 3, Silent())
+    assert [r.config for r in study.records()] == [space.nth(i) for i in range(3)]
+    monkeypatch.setattr(type(space), "size", 3)
+    with pytest.raises(StudyError, match="all 3 configs were tried"):
+        run(study, tiny_engine, 4, Silent())
+
+
+def test_only_the_best_weights_are_kept(tiny_study, tiny_engine, monkeypatch):
+    monkeypatch.setattr("mpsearch.runners.inprocess.KEPT_WEIGHTS", 2)
+    study = tiny_study()
+    run(study, tiny_engine, 4, Silent())
+    assert {path.name for path in study.folder.glob("*.npz")} == {f"trial-{r.number}.npz" for r in study.best(2)}
+    assert KEPT_WEIGHTS >= 2
+
+
+def test_a_study_is_run_by_one_process_at_a_time(tiny_study, tiny_engine):
+    study = tiny_study()
+    study.folder.mkdir(parents=True)
+    with filelock.FileLock(study.folder / "run.lock"), pytest.raises(StudyError, match="another process is running"):
+        run(study, tiny_engine, 1, Silent())
+
+
+def test_after_kill_9_the_next_run_carries_on(tiny_study, tiny_engine, tmp_path):
+    whole = tiny_study("whole")
+    run(whole, tiny_engine, 3, Silent())
+    tiny_study("killed")
+    script = (
+        "import sys; from mpsearch.cli.app import main; sys.argv = ['mpsearch', *sys.argv[1:]]; "
+        "import os; os.environ['KERAS_BACKEND'] = 'tensorflow'; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, "study", "run", "killed", "--trials", "3"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        states = [r.state for r in open_study("killed").records()]
+        if State.COMPLETE in states and states[-1] is State.RUNNING and open_study("killed").records()[-1].curve:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = told(open_study("killed").records())
+    assert before
+    run(open_study("killed"), tiny_engine, 3, Silent())
+    records = open_study("killed").records()
+    assert sum(r.state is State.BROKEN for r in records) == 1
+    assert next(r for r in records if r.state is State.BROKEN).cause == "its process died"
+    after = told(records)
+    assert after[: len(before)] == before
+    assert [t[:2] for t in after] == [t[:2] for t in told(whole.records())]
