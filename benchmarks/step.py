@@ -33,7 +33,9 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], tuple[int, ...], int]] = {
 
 def stepper(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Callable[[int], float]:
     """A function that runs so many training steps and returns the seconds of one."""
-    model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.compile(
+        keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
     model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors((x, y)).cache().repeat())
 
@@ -100,7 +102,10 @@ def main() -> None:
                 "step_ms": {name: round(value * 1e3, 2) for name, value in median.items()},
                 "ratio_to_float": {name: round(median[name] / median["float"], 3) for name in alphas},
                 "median_of_paired_ratios": {name: round(value, 3) for name, value in paired.items()},
-                "switch_ms": {"median": round(statistics.median(switches[2:]) * 1e3, 1), "max": round(max(switches[2:]) * 1e3, 1)},
+                "switch_ms": {
+                    "median": round(statistics.median(switches[2:]) * 1e3, 1),
+                    "max": round(max(switches[2:]) * 1e3, 1),
+                },
             },
             indent=1,
         )

@@ -76,6 +76,14 @@ class QuantizerSpec:
         object.__setattr__(self, "bits", check_bits(self.bits))
         object.__setattr__(self, "alpha", parse_alpha(self.alpha))
         object.__setattr__(self, "range", parse_range(self.range))
+        for name, value, kinds in (
+            ("integer", self.integer, (int, type(None))),
+            ("signed", self.signed, (bool, type(None))),
+            ("affine", self.affine, (bool,)),
+        ):
+            if not isinstance(value, kinds) or (name == "integer" and isinstance(value, bool)):
+                wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+                raise ConfigError(f"`{name}` must be {wanted}, but got {value!r}")
         if (self.alpha is Alpha.FIXED) != (self.integer is not None):
             raise ConfigError(
                 f'`integer` and alpha="fixed" go together, but got integer={self.integer}, alpha="{self.alpha}"'
@@ -175,9 +183,7 @@ class Config(Mapping[str, QuantizerSpec]):
 
     def with_alpha(self, old: Alpha, new: Alpha) -> "Config":
         """This config with scale mode `new` wherever it has `old`."""
-        return Config(
-            {site: replace(spec, alpha=new) if spec.alpha is old else spec for site, spec in self.items()}
-        )
+        return Config({site: replace(spec, alpha=new) if spec.alpha is old else spec for site, spec in self.items()})
 
 
 def check_bits(bits: int) -> int:

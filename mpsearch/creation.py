@@ -25,7 +25,9 @@ def resolve(file: SpaceFile, data: Data) -> ResolvedSpace:
     return file.space.resolve(placement.facts)
 
 
-def provenance_of(file: SpaceFile, data: Data, space: ResolvedSpace, seed: int, sampler: str, pruner: str) -> Provenance:
+def provenance_of(
+    file: SpaceFile, data: Data, space: ResolvedSpace, seed: int, sampler: str, pruner: str
+) -> Provenance:
     """What a study of `file` would be made of."""
     reference = BitCost(space.facts, file.reference).reference_cost
     return Provenance(
@@ -63,13 +65,20 @@ def check_unchanged(study: Study, file: SpaceFile, data: Data, space: ResolvedSp
             other menus can't be compared by a sampler.
     """
     was = study.provenance
-    now = {"space_text": file.text, "space_hash": file.hash, "data_fingerprint": data.fingerprint, "space_fingerprint": space.fingerprint}
+    now = {
+        "space_text": file.text,
+        "space_hash": file.hash,
+        "data_fingerprint": data.fingerprint,
+        "space_fingerprint": space.fingerprint,
+    }
     changes: Mapping[str, Any] = {key: value for key, value in now.items() if getattr(was, key) != value}
     if not changes:
         return
     shown = []
     if "space_hash" in changes:
-        lines = difflib.unified_diff(was.space_text.splitlines(), file.text.splitlines(), "in the study", str(file.path), lineterm="", n=1)
+        lines = difflib.unified_diff(
+            was.space_text.splitlines(), file.text.splitlines(), "in the study", str(file.path), lineterm="", n=1
+        )
         shown += list(lines)[:DIFFERENCE_LINES]
     if "data_fingerprint" in changes:
         shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
@@ -80,5 +89,7 @@ def check_unchanged(study: Study, file: SpaceFile, data: Data, space: ResolvedSp
             f"create a new study with --name, or undo the change\n{difference}"
         )
     if not accept:
-        raise StudyError(f"what `{study.name}` was made of changed; to go on all the same give --accept-change\n{difference}")
+        raise StudyError(
+            f"what `{study.name}` was made of changed; to go on all the same give --accept-change\n{difference}"
+        )
     study.accept(changes)

@@ -74,6 +74,4 @@ class Data:
     def nonnegative_inputs(self) -> bool:
         """Whether no model input of the training split is below zero."""
         step = 1024
-        return all(
-            float(self.inputs(self.train.x[i : i + step]).min()) >= 0.0 for i in range(0, len(self.train), step)
-        )
+        return all(float(self.inputs(self.train.x[i : i + step]).min()) >= 0.0 for i in range(0, len(self.train), step))

@@ -42,10 +42,17 @@ class SiteFacts:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer of the user's model, quantizable or not."""
+    """A layer of the user's model, quantizable or not.
+
+    Attributes:
+        name, layer_class: of the layer.
+        part_of: the layer in whose sites it is contained, for instance a folded BatchNorm or an activation function
+            in those of the convolution before; None for a layer of its own.
+    """
 
     name: str
     layer_class: str
+    part_of: str | None = None
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,9 @@ def finetune(
     return result
 
 
-def finetuned_of(study: Study, number: int, changed_alpha: Alpha | None = None) -> tuple[Config, Sequence[np.ndarray]] | None:
+def finetuned_of(
+    study: Study, number: int, changed_alpha: Alpha | None = None
+) -> tuple[Config, Sequence[np.ndarray]] | None:
     """Config and weights of a trial's fine-tuning, None where it wasn't fine-tuned."""
     folder = _folder(study, number, changed_alpha)
     if not (folder / "result.json").exists():

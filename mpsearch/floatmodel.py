@@ -85,7 +85,9 @@ def find_weights(weights: str | Path, beside: Path) -> Path:
         if candidate.is_file():
             return candidate
     looked = ", ".join(str(candidate) for candidate in candidates)
-    raise DataMissingError(f"there is no weights file `{weights}` (looked for {looked}); set MPSEARCH_DATA to its folder")
+    raise DataMissingError(
+        f"there is no weights file `{weights}` (looked for {looked}); set MPSEARCH_DATA to its folder"
+    )
 
 
 def with_weights(model: keras.Model, path: Path) -> keras.Model:

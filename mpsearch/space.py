@@ -15,7 +15,17 @@ from functools import cached_property
 from math import prod
 from typing import TypeVar
 
-from mpsearch.config import EXACT_BITS, Alpha, Config, QuantizerSpec, RangeRule, Role, check_bits, parse_alpha, parse_range
+from mpsearch.config import (
+    EXACT_BITS,
+    Alpha,
+    Config,
+    QuantizerSpec,
+    RangeRule,
+    Role,
+    check_bits,
+    parse_alpha,
+    parse_range,
+)
 from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.facts import ModelFacts, SiteFacts
 
@@ -107,7 +117,9 @@ def bits(
     alphas = None if names is None else tuple(parse_alpha(name) for name in names)
     if integer is not None:
         if alphas not in (None, (Alpha.FIXED,)):
-            raise ConfigError(f"`integer` fixes the scale and excludes `alpha`, but got integer={integer}, alpha={alpha!r}")
+            raise ConfigError(
+                f"`integer` fixes the scale and excludes `alpha`, but got integer={integer}, alpha={alpha!r}"
+            )
         alphas = (Alpha.FIXED,)
     if alphas is not None and (not alphas or len(set(alphas)) != len(alphas)):
         raise ConfigError(f"`alpha` needs one or more different scale modes, but got {alpha!r}")
@@ -180,7 +192,9 @@ class ResolvedSpace:
         """
         unknown = set(picks) - {choice.name for choice in self.choices}
         if unknown:
-            raise ConfigError(f"there is no choice named {sorted(unknown)}; {_did_you_mean(unknown, [c.name for c in self.choices])}")
+            raise ConfigError(
+                f"there is no choice named {sorted(unknown)}; {_did_you_mean(unknown, [c.name for c in self.choices])}"
+            )
         specs = {}
         for choice in self.choices:
             spec = picks.get(choice.name, choice.specs[0] if len(choice.specs) == 1 else None)
@@ -206,7 +220,9 @@ class ResolvedSpace:
                 if config[site] not in choice.specs:
                     raise ConfigError(f"`{site}` may be one of: {choice.menu}, but the config has {config[site]}")
                 if config[site] != picks[choice.name]:
-                    raise ConfigError(f"`{site}` is tied to `{choice.name}` ({picks[choice.name]}), but has {config[site]}")
+                    raise ConfigError(
+                        f"`{site}` is tied to `{choice.name}` ({picks[choice.name]}), but has {config[site]}"
+                    )
         return picks
 
     def __contains__(self, config: Config) -> bool:
@@ -239,7 +255,8 @@ class ResolvedSpace:
 
     def uniform(self, width: int) -> Config:
         """The config nearest to `width` bits everywhere: on each menu the narrowest width that is not below it,
-        or else the widest, with the menu's first scale mode."""
+        or else the widest, with the menu's first scale mode.
+        """
         picks = {}
         for choice in self.choices:
             wide = [w for w in choice.menu.widths if w >= width]
@@ -282,7 +299,8 @@ class ResolvedSpace:
         wide = [site for site, menu in self.menus.items() if menu.widths[-1] > EXACT_BITS]
         if not wide:
             return ()
-        text = f"{len(wide)} sites have widths above {EXACT_BITS} bits: trained in float32, whose rounding (2^-24) bounds their precision"
+        text = f"{len(wide)} sites have widths above {EXACT_BITS} bits: trained in float32, whose rounding "
+        "(2^-24) bounds their precision"
         return (text,)
 
     def __str__(self) -> str:
@@ -290,7 +308,10 @@ class ResolvedSpace:
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]} if rows else {}
         lines = ["  ".join(key.ljust(width) for key, width in widths.items())]
         lines += ["  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip() for row in rows]
-        return "\n".join([*lines, f"{len(self.sites)} sites, {len(self.free)} choices, {self.size:,} configs", *self.notes])
+        lines[0] = lines[0].rstrip()
+        return "\n".join(
+            [*lines, f"{len(self.sites)} sites, {len(self.free)} choices, {self.size:,} configs", *self.notes]
+        )
 
 
 @dataclass
@@ -321,7 +342,9 @@ class Space:
             if menu is not None and not isinstance(menu, Menu):
                 raise SpaceError(f"`{role.value}` needs a menu such as bits(4, 8, 16), but got {menu!r}")
 
-    def at(self, pattern: str, *, kernel: Menu | None = None, bias: Menu | None = None, activation: Menu | None = None) -> "Space":
+    def at(
+        self, pattern: str, *, kernel: Menu | None = None, bias: Menu | None = None, activation: Menu | None = None
+    ) -> "Space":
         """Give matching layers menus of their own; options left open are the role's."""
         for role, menu in _given(kernel, bias, activation, "at", pattern):
             if not isinstance(menu, Menu):
@@ -330,18 +353,25 @@ class Space:
         return self
 
     def pin(
-        self, pattern: str, *, kernel: int | Menu | None = None, bias: int | Menu | None = None, activation: int | Menu | None = None
+        self,
+        pattern: str,
+        *,
+        kernel: int | Menu | None = None,
+        bias: int | Menu | None = None,
+        activation: int | Menu | None = None,
     ) -> "Space":
         """Fix the width (an int) or the spec (`bits(8, alpha="auto")`) of matching layers; it must be on the menu."""
         for role, value in _given(kernel, bias, activation, "pin", pattern):
             menu = value if isinstance(value, Menu) else bits(value)  # type: ignore[arg-type]  # bits refuses others
             if len(menu.widths) != 1:
-                raise SpaceError(f'pin("{pattern}", {role.value}=…) needs one width, but got {menu}; to narrow a menu use at()')
+                raise SpaceError(
+                    f'pin("{pattern}", {role.value}=…) needs one width, but got {menu}; to narrow a menu use at()'
+                )
             self._pins.append((f'pin("{pattern}", {role.value}={menu.widths[0]})', pattern, role, menu))
         return self
 
     def tie(self, *patterns: str, roles: Iterable[str] = ("kernel", "bias", "activation")) -> "Space":
-        """Let all matching layers share one choice for their kernels, one for their biases, one for their activations."""
+        """Let all matching layers share one choice for kernels, one for biases, one for activations."""
         parsed = tuple(_role(role) for role in roles)
         self._ties.append((f"tie({', '.join(repr(p) for p in patterns)})", patterns, parsed))
         return self
@@ -356,6 +386,8 @@ class Space:
         if not alphas:
             raise SpaceError('search_alpha needs scale modes, as in search_alpha("kernel", "auto", "auto_po2")')
         parsed = tuple(parse_alpha(alpha) for alpha in alphas)
+        if len(set(parsed)) != len(parsed):
+            raise SpaceError(f"search_alpha needs different scale modes, but got {', '.join(alphas)}")
         if Alpha.FIXED in parsed:
             raise SpaceError('search_alpha can\'t search "fixed", which needs its integer bits: use bits(…, integer=…)')
         self._menus.append((f'search_alpha("{role}", …)', pattern, _role(role), parsed))
@@ -394,9 +426,14 @@ class Space:
             for site in matching:
                 base = menus[site]
                 if isinstance(change, Menu):
-                    menus[site] = change.inherit(getattr(self, role.value))
+                    menus[site] = change.inherit(base)
                 elif base is None:
                     raise SpaceError(f"{statement} reaches `{site}`, which has no menu; give the role `{role}` one")
+                elif base.integer is not None:
+                    raise SpaceError(
+                        f"{statement} reaches `{site}`, whose menu {base} fixes its scale by its integer bits: "
+                        "give one of the two up, or name a narrower pattern"
+                    )
                 else:
                     menus[site] = Menu(base.widths, change, None, base.signed, base.affine, base.range)
 
@@ -407,10 +444,12 @@ class Space:
             matching = _matching(statement, pattern, facts, sites, roles, without_sites=True)
             skipped.update(dict.fromkeys(matching, statement))
         for statement, pattern, role, change in self._menus:
-            if isinstance(change, Menu) and not any(mark in pattern for mark in "*?["):
+            if isinstance(change, Menu) and any(layer.name == pattern for layer in facts.layers):
                 both = [s for s in _matching(statement, pattern, facts, sites, (role,)) if s in skipped]
                 if both:
-                    raise SpaceError(f"{statement} and {skipped[both[0]]} contradict each other at `{both[0]}`: remove one")
+                    raise SpaceError(
+                        f"{statement} and {skipped[both[0]]} contradict each other at `{both[0]}`: remove one"
+                    )
         return skipped
 
     def _apply_pins(
@@ -428,25 +467,32 @@ class Space:
                     raise SpaceError(f"{statement} and {pinned[site][0]} contradict each other at `{site}`: remove one")
                 narrowed = pin.inherit(menu).intersect(menu)
                 if narrowed is None:
-                    raise SpaceError(f"{statement}: `{site}` may be one of {menu}, but is pinned to {pin.inherit(menu)}; widen its menu with at()")
+                    raise SpaceError(
+                        f"{statement}: `{site}` may be one of {menu}, but is pinned to "
+                        f"{pin.inherit(menu)}; widen its menu with at()"
+                    )
                 menus[site] = narrowed
                 pinned[site] = (statement, pin)
 
-    def _tied_groups(self, facts: ModelFacts, sites: list[SiteFacts], menus: dict[str, Menu | None]) -> dict[str, list[str]]:
+    def _tied_groups(
+        self, facts: ModelFacts, sites: list[SiteFacts], menus: dict[str, Menu | None]
+    ) -> dict[str, list[str]]:
         """Site to all sites tied to it, in network order; ties that overlap join."""
         groups: dict[str, set[str]] = {}
         for statement, patterns, roles in self._ties:
             largest = 0
+            matching = [s for pattern in patterns for s in _matching(statement, pattern, facts, sites, roles)]
             for role in roles:
-                matching = [s for p in patterns for s in _matching(statement, p, facts, sites, (role,), without_sites=True)]
-                together = {s for s in matching if menus[s] is not None}
+                together = {s for s in matching if facts.by_name[s].role is role and menus[s] is not None}
                 largest = max(largest, len(together))
                 for site in tuple(together):
                     together |= groups.get(site, set())
                 for site in together:
                     groups[site] = together
             if largest < 2:
-                raise SpaceError(f"{statement} needs at least two quantized sites of one role to tie, but found {largest}")
+                raise SpaceError(
+                    f"{statement} needs at least two quantized sites of one role to tie, but found {largest}"
+                )
         order = {site.name: i for i, site in enumerate(sites)}
         return {site: sorted(group, key=order.__getitem__) for site, group in groups.items()}
 
@@ -495,9 +541,17 @@ def _matching(
     """Names of the sites of `roles` in layers that match; an error where there are none."""
     layers = [layer for layer in facts.layers if _matches(pattern, layer.name, layer.layer_class)]
     if not layers:
-        known = [layer.name for layer in facts.layers]
+        known = list(
+            dict.fromkeys([*(layer.name for layer in facts.layers), *(layer.layer_class for layer in facts.layers)])
+        )
         raise SpaceError(f"{statement} matches no layer of `{facts.name}`; {_did_you_mean([pattern], known)}")
     found = [s.name for s in sites if s.role in roles and _matches(pattern, s.layer, s.layer_class)]
+    part = next((layer for layer in layers if layer.part_of is not None), None)
+    if not found and part is not None:
+        raise SpaceError(
+            f"{statement} matches `{part.name}`, which has no site of its own: it is part of "
+            f"`{part.part_of}`, so name that"
+        )
     if not found and not without_sites:
         kinds = ", ".join(sorted({f"{layer.name} ({layer.layer_class})" for layer in layers})[:4])
         raise SpaceError(

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class SpaceFile:
     text: str
     task: Task
     space: Space
-    forgiving: ForgivingFactor = ForgivingFactor()
-    reference: ReferenceBits = ReferenceBits()
+    forgiving: ForgivingFactor = field(default_factory=ForgivingFactor)
+    reference: ReferenceBits = field(default_factory=ReferenceBits)
 
     @property
     def hash(self) -> str:

@@ -77,7 +77,10 @@ class Study:
         if options is None:
             raise StudyError(f"the study `{self.name}` wasn't made by mpsearch: it has no space")
         if options["format"] > FORMAT:
-            raise StudyError(f"the study `{self.name}` has format {options['format']}, but this version reads up to {FORMAT}: update mpsearch")
+            raise StudyError(
+                f"the study `{self.name}` has format {options['format']}, but this version reads up to "
+                f"{FORMAT}: update mpsearch"
+            )
         self.provenance = Provenance(**options)
         self.folder = folder
 
@@ -129,7 +132,9 @@ class Study:
             if grid >= space.size:
                 raise StudyError(f"the grid of `{self.name}` is done: all {space.size:,} configs were tried")
             self.enqueue(space, space.nth(grid), "grid")
-        self._study.sampler = make_sampler(self.provenance.sampler, derived_seed(self.provenance.seed, sequence, "sampler"))
+        self._study.sampler = make_sampler(
+            self.provenance.sampler, derived_seed(self.provenance.seed, sequence, "sampler")
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = self._study.ask(distributions(space))
@@ -213,7 +218,12 @@ class Study:
         storage.set_trial_user_attr(trial_id, "broken", not exhausted)
         self._study.tell(number, state=TrialState.FAIL)
         if "config" in attrs and not exhausted:
-            again = {"origin": attrs.get("origin", ""), "sequence": attrs["sequence"], "attempt": attempt + 1, "retry_of": number}
+            again = {
+                "origin": attrs.get("origin", ""),
+                "sequence": attrs["sequence"],
+                "attempt": attempt + 1,
+                "retry_of": number,
+            }
             self._study.enqueue_trial(trial.params, user_attrs=again)
 
 
@@ -234,7 +244,9 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
     try:
         study = optuna.create_study(storage=_storage(storage, create=True), study_name=name, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
-        raise StudyError(f"there is a study `{name}` already: go on with `mpsearch study run {name}`, or give another --name") from None
+        raise StudyError(
+            f"there is a study `{name}` already: go on with `mpsearch study run {name}`, or give another --name"
+        ) from None
     study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(provenance))))
     study.pruner = make_pruner(provenance.pruner)
     return Study(study, _folder(name, storage))
@@ -267,13 +279,20 @@ def _storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorag
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         if not DEFAULT_DATABASE.exists() and not create:
-            raise StudyError(f"there is no {DEFAULT_DATABASE} here: create a study with `mpsearch study create --space FILE`, or give --storage")
+            raise StudyError(
+                f"there is no {DEFAULT_DATABASE} here: create a study with `mpsearch study create --space "
+                "FILE`, or give --storage"
+            )
         DEFAULT_DATABASE.parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{DEFAULT_DATABASE}"
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
+        return optuna.storages.RDBStorage(
+            url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+        )
     except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
-        raise StudyError(f"can't open the storage {_shown(url)}: {type(error).__name__}: {_first_line(error)}") from error
+        raise StudyError(
+            f"can't open the storage {_shown(url)}: {type(error).__name__}: {_first_line(error)}"
+        ) from error
 
 
 def _shown(url: str | None) -> str:

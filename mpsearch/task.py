@@ -76,7 +76,9 @@ class Task:
     @property
     def float_recipe(self) -> Training:
         """The recipe of `mpsearch train`."""
-        return self.float_training or replace(self.training, epochs=10 * self.training.epochs, learning_rate=1e-3, patience=10)
+        return self.float_training or replace(
+            self.training, epochs=10 * self.training.epochs, learning_rate=1e-3, patience=10
+        )
 
     @property
     def finetune_recipe(self) -> Training:

@@ -35,12 +35,12 @@ class Batches(keras.utils.PyDataset):
     def __init__(self, data: Data, split: Split, batch_size: int, seed: int | None = None) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self._data, self._split, self._batch_size, self._seed = data, split, batch_size, seed
-        self._epoch = 0
-        self._order = self._shuffled()
+        self.start(0)
 
-    def _shuffled(self) -> np.ndarray:
+    def start(self, epoch: int) -> None:
+        """Order the samples for an epoch; `on_epoch_end` won't do, Keras calls it more often on some backends."""
         order = np.arange(len(self._split))
-        return order if self._seed is None else np.random.default_rng((self._seed, self._epoch)).permutation(order)
+        self._order = order if self._seed is None else np.random.default_rng((self._seed, epoch)).permutation(order)
 
     @property
     def num_batches(self) -> int:
@@ -49,10 +49,6 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         return self._data.inputs(self._split.x[chosen]), self._split.y[chosen]
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._order = self._shuffled()
 
 
 @dataclass
@@ -130,8 +126,8 @@ class Session:
         """
         self.reset(recipe.learning_rate_at(0), seed)
         history = History()
-        follow = _Follow(self, recipe, history, report, keep_best)
         train = Batches(data, data.train, recipe.batch_size, seed)
+        follow = _Follow(self, recipe, train, history, report, keep_best)
         validation = Batches(data, data.validation, EVALUATION_BATCH)
         self.model.fit(
             train,
@@ -159,27 +155,38 @@ EVALUATION_BATCH = 200
 
 
 class _Follow(keras.callbacks.Callback):
-    """Sets learning rates, notices broken losses, keeps the best epoch, stops early, reports."""
+    """Orders the samples, sets learning rates, notices broken losses, keeps the best epoch, stops early, reports."""
 
-    def __init__(self, session: Session, recipe: Training, history: History, report: Report | None, keep_best: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        recipe: Training,
+        train: Batches,
+        history: History,
+        report: Report | None,
+        keep_best: bool,
+    ) -> None:
         super().__init__()
-        self._session, self._recipe, self._history = session, recipe, history
+        self._session, self._recipe, self._train, self._history = session, recipe, train, history
         self._report, self._keep_best = report, keep_best
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model.optimizer.learning_rate = self._recipe.learning_rate_at(epoch)
+        self._train.start(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
         loss = values.get("loss", math.nan)
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}: lower the learning rate or widen the narrowest sites")
+            raise TrainingError(
+                f"the loss became {loss} in epoch {epoch + 1}: lower the learning rate or widen the narrowest sites"
+            )
         history, name = self._history, f"val_{self._session.metric}"
         history.epochs.append(values)
         if history.best_epoch < 0 or values[name] > history.epochs[history.best_epoch][name]:
             history.best_epoch = epoch
             if self._keep_best:
-                history.best_state = [np.array(v) for v in self._session._state]
+                history.best_state = [np.array(keras.ops.convert_to_numpy(v)) for v in self._session._state]
         if self._report is not None:
             self._report(epoch, values)
         patience = self._recipe.patience

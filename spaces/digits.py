@@ -8,7 +8,9 @@ task = Task(
     data=datasets.digits,
     training=Training(epochs=3, batch_size=32, optimizer="adam", learning_rate=1e-3),
     float_training=Training(epochs=8, batch_size=32, optimizer="adam", learning_rate=3e-3),
-    finetuning=Training(epochs=20, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.9**epoch, patience=8),
+    finetuning=Training(
+        epochs=20, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.9**epoch, patience=8
+    ),
 )
 
 space = Space(

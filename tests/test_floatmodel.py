@@ -56,7 +56,7 @@ def test_a_file_that_is_none_is_refused(small_model, tmp_path):
 
 def test_a_missing_file_is_named_with_the_places(tmp_path, monkeypatch):
     monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path / "data"))
-    with pytest.raises(DataMissingError, match="there is no weights file `none.h5`.*data"):
+    with pytest.raises(DataMissingError, match=r"there is no weights file `none\.h5`.*data"):
         find_weights("none.h5", tmp_path)
     (tmp_path / "data" / "models").mkdir(parents=True)
     (tmp_path / "data" / "models" / "none.h5").touch()

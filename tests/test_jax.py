@@ -24,9 +24,7 @@ import keras
 
 full = digits()
 data = Data(full.train.head(192), full.validation.head(64), full.test.head(64))
-space = Space(
-    kernel=bits(4, 8, 16, alpha=["auto", "auto_po2"]), bias=bits(16, 31, alpha="auto_po2"), activation=bits(4, 8, 16)
-)
+space = Space(kernel=bits(4, 8, 16, alpha="auto_po2"), bias=bits(16, 31), activation=bits(4, 8, 16))
 keras.utils.set_random_seed(0)
 network = ElasticNetwork(small_cnn(), space, data.train.x)
 float_outputs = network.float_model.predict_on_batch(data.test.x)

@@ -17,7 +17,11 @@ def test_a_study_remembers_what_it_was_made_of(tiny_study, tiny_engine):
     was = open_study("mine").provenance
     assert was.space_text == tiny_engine.file.text
     assert was.data_fingerprint == tiny_engine.data.fingerprint
-    assert was.space_fingerprint == tiny_engine.network.space.fingerprint == resolve(tiny_engine.file, tiny_engine.data).fingerprint
+    assert (
+        was.space_fingerprint
+        == tiny_engine.network.space.fingerprint
+        == resolve(tiny_engine.file, tiny_engine.data).fingerprint
+    )
     assert (was.sampler, was.pruner, was.seed, was.metric) == ("tpe", "median", 7, "accuracy")
     assert int(was.space_size) == tiny_engine.network.space.size
     assert {"keras", "tensorflow", "qkeras-v3", "optuna", "python"} <= set(was.versions)

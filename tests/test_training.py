@@ -14,9 +14,9 @@ def test_shuffling_depends_on_seed_and_epoch_alone(tiny_engine):
     def epochs(seed):
         batches = Batches(data, data.train, 100, seed)
         found = []
-        for _ in range(2):
+        for epoch in range(2):
+            batches.start(epoch)
             found.append(np.concatenate([batches[i][0] for i in range(batches.num_batches)]))
-            batches.on_epoch_end()
         return found
 
     first, second = epochs(1)

@@ -18,7 +18,9 @@ def tiny_model():
 
 def tiny_data():
     full = datasets.digits()
-    train, validation, test = (split.head(n) for split, n in ((full.train, 256), (full.validation, 128), (full.test, 96)))
+    train, validation, test = (
+        split.head(n) for split, n in ((full.train, 256), (full.validation, 128), (full.test, 96))
+    )
     return Data(Split(train.x, train.y), validation, test, name="tiny digits")
 
 
@@ -30,5 +32,7 @@ task = Task(
     finetuning=Training(epochs=3, batch_size=32, learning_rate=lambda epoch: 1e-3 * 0.5**epoch, patience=2),
 )
 
-space = Space(kernel=bits(2, 4, 8, alpha="auto"), bias=bits(8, 16, alpha="auto_po2"), activation=bits(4, 8, alpha="auto_po2"))
+space = Space(
+    kernel=bits(2, 4, 8, alpha="auto"), bias=bits(8, 16, alpha="auto_po2"), activation=bits(4, 8, alpha="auto_po2")
+)
 space.skip("softmax")

@@ -51,13 +51,24 @@ def train(
     data = task.data()
     history = train_float(task, data, EpochProgress("float", task.float_recipe.epochs, quiet or as_json))
     best = history.best(f"val_{task.metric}")
-    result = {"metric": task.metric, "validation": best, "epochs": len(history.epochs), "weights": str(cached_weights(task, data))}
+    result = {
+        "metric": task.metric,
+        "validation": best,
+        "epochs": len(history.epochs),
+        "weights": str(cached_weights(task, data)),
+    }
     if as_json:
         print_json(result)
     else:
-        print(f"validation {task.metric} {best:.4f} in epoch {history.best_epoch + 1}; weights kept in {result['weights']}")
+        print(
+            f"validation {task.metric} {best:.4f} in epoch {history.best_epoch + 1}; weights kept in "
+            f"{result['weights']}"
+        )
     if task.weights is not None:
-        print(f"note: the space file names weights of its own ({task.weights}), which studies use instead", file=sys.stderr)
+        print(
+            f"note: the space file names weights of its own ({task.weights}), which studies use instead",
+            file=sys.stderr,
+        )
 
 
 @app.command(epilog="Example: mpsearch finetune resnet8 --trial best --alpha auto_po2")
@@ -65,7 +76,9 @@ def finetune(
     name: StudyName,
     trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
     top: Annotated[int, typer.Option(help="Fine-tune so many of the best trials.", min=1)] = 1,
-    alpha: Annotated[str | None, typer.Option(help="Scale mode to use in place of auto, for instance auto_po2.")] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="Scale mode to use in place of auto, for instance auto_po2.")
+    ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -113,7 +126,9 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     format: Annotated[str, typer.Option(help="keras.")] = "keras",
     trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
-    alpha: Annotated[str | None, typer.Option(help="Export the fine-tuning with this scale mode in place of auto.")] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="Export the fine-tuning with this scale mode in place of auto.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     storage: Storage = None,
     as_json: AsJson = False,
@@ -137,7 +152,10 @@ def export(
     stored = weights_file(opened, record.number)
     if tuned is None and (changed is not None or record.config is None or not stored.exists()):
         flag = "" if changed is None else f" --alpha {changed}"
-        raise StudyError(f"no weights of trial {record.number} are kept: run `mpsearch finetune {name} --trial {record.number}{flag}` first")
+        raise StudyError(
+            f"no weights of trial {record.number} are kept: run `mpsearch finetune {name} --trial "
+            f"{record.number}{flag}` first"
+        )
     engine = study.engine_of(opened, quiet=True, extra_alphas=() if changed is None else (changed,))
     from mpsearch.export.keras_file import export_keras
 
@@ -153,7 +171,8 @@ def export(
     print(f"{out / 'model.keras'}: trial {record.number}, {about['weights']} weights")
     print(
         f"verified on {verification.samples} validation samples: codes of {verification.kernels} kernels identical, "
-        f"top-1 agreement {verification.top1_agreement:.2%}, largest difference {verification.largest_difference:.1e} of the "
+        f"top-1 agreement {verification.top1_agreement:.2%}, largest difference "
+        f"{verification.largest_difference:.1e} of the "
         f"outputs' spread ({verification.boundary_samples} samples with a value on a rounding boundary aside)"
     )
 

@@ -37,7 +37,11 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
             run(study, engine, trials, progress)
         records, best = study.records(), study.best()[0]
     rows: list[dict[str, Any]] = [_float_row(engine, metric)]
-    for label, record in (("uniform 8", records[0]), ("uniform 4", records[1]), (f"best mixed (trial {best.number})", best)):
+    for label, record in (
+        ("uniform 8", records[0]),
+        ("uniform 4", records[1]),
+        (f"best mixed (trial {best.number})", best),
+    ):
         rows.append(
             {
                 "config": label,
@@ -55,7 +59,10 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
 
     print_table(config_rows(best), f"best mixed config: trial {best.number}")
     print_table(rows, f"digits, {trials} trials, {seconds:.0f} s")
-    print("δ is what the saving against the reference (kernels 16, biases 31, activations 16 bits) is worth; score = accuracy · (1 + δ)")
+    print(
+        "δ is what the saving against the reference (kernels 16, biases 31, activations 16 bits) is worth; "
+        "score = accuracy · (1 + δ)"
+    )
     print("next: mpsearch study create --space digits.py && mpsearch study run digits")
 
 

@@ -34,7 +34,9 @@ class RunProgress:
         quiet: show nothing.
     """
 
-    def __init__(self, total: int, finished: int, best: float | None, epochs: int, metric: str, quiet: bool = False) -> None:
+    def __init__(
+        self, total: int, finished: int, best: float | None, epochs: int, metric: str, quiet: bool = False
+    ) -> None:
         self._total, self._finished, self._best = total, finished, best
         self._epochs, self._metric, self._quiet = epochs, metric, quiet
         self._bar: Any = None
@@ -45,13 +47,21 @@ class RunProgress:
         if sys.stdout.isatty() and not self._quiet:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+            )
             self._bar = Progress(*columns)
             self._bar.start()
             self._task = self._bar.add_task("starting", total=self._total, completed=self._finished, left="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -86,7 +96,9 @@ class RunProgress:
         if self._bar is not None:
             best = "" if self._best is None else f" · best {self._best:.4f}"
             now = "" if score is None else f" · score {score:.4f}"
-            self._bar.update(self._task, description=f"trial {number} · epoch {epoch}/{self._epochs}{now}{best}", left=self._left())
+            self._bar.update(
+                self._task, description=f"trial {number} · epoch {epoch}/{self._epochs}{now}{best}", left=self._left()
+            )
 
 
 class EpochProgress:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mpsearch.search.engine import Engine
     from mpsearch.study import Study
 
-app = typer.Typer(help="Create, run and look at studies.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    help="Create, run and look at studies.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 @app.command(epilog="Example: mpsearch study create --space resnet8.py")
@@ -27,7 +29,9 @@ def create(
     sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="none or median.")] = "none",
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
-    uniform: Annotated[list[int] | None, typer.Option(help="Try so many bits everywhere first; may be repeated.")] = None,
+    uniform: Annotated[
+        list[int] | None, typer.Option(help="Try so many bits everywhere first; may be repeated.")
+    ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +64,9 @@ def create(
 def run(
     name: StudyName,
     trials: Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)] = 20,
-    accept_change: Annotated[bool, typer.Option("--accept-change", help="Go on although the space file or data changed.")] = False,
+    accept_change: Annotated[
+        bool, typer.Option("--accept-change", help="Go on although the space file or data changed.")
+    ] = False,
     storage: Storage = None,
     quiet: Quiet = False,
 ) -> None:
@@ -83,7 +89,10 @@ def run(
         with progress:
             run_trials(study, engine, trials, progress)
     except KeyboardInterrupt:
-        sys.exit(f"interrupted after {study.finished} of {trials} trials; go on with: mpsearch study run {name} --trials {trials}")
+        sys.exit(
+            f"interrupted after {study.finished} of {trials} trials; go on with: mpsearch study run {name} "
+            f"--trials {trials}"
+        )
     _print_best(study, 1)
 
 
@@ -93,7 +102,7 @@ def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.study import open_study, study_names
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in study_names(storage):
         try:
             study = open_study(name, storage)
@@ -190,7 +199,10 @@ def engine_of(
 
     path = Path(study.provenance.space_path)
     if not path.is_file():
-        raise StudyError(f"the space file of `{study.name}` isn't at {path} any more: put it back, or run from the folder in which the study was created")
+        raise StudyError(
+            f"the space file of `{study.name}` isn't at {path} any more: put it back, or run from the "
+            "folder in which the study was created"
+        )
     file = load_space_file(path)
     if not quiet:
         print("loading the model and data …", flush=True)
@@ -237,4 +249,6 @@ def config_rows(record: "TrialRecord") -> list[dict[str, Any]]:
         layer, _, tensor = site.partition("/")
         layers.setdefault(layer, {})[tensor] = str(spec)
         tensors.setdefault(tensor)
-    return [{"layer": layer, **{tensor: specs.get(tensor, "") for tensor in tensors}} for layer, specs in layers.items()]
+    return [
+        {"layer": layer, **{tensor: specs.get(tensor, "") for tensor in tensors}} for layer, specs in layers.items()
+    ]

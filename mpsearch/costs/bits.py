@@ -12,7 +12,7 @@ Torino, 2024 (the reference widths and the activations of inputs).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -72,7 +72,7 @@ class BitCost:
     """
 
     facts: ModelFacts
-    reference: ReferenceBits = ReferenceBits()
+    reference: ReferenceBits = field(default_factory=ReferenceBits)
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -102,7 +102,9 @@ class BitCost:
         rows = []
         for config in configs:
             if not known.issuperset(config):
-                raise ConfigError(f"the config has sites that `{self.facts.name}` doesn't have: {sorted(set(config) - known)}")
+                raise ConfigError(
+                    f"the config has sites that `{self.facts.name}` doesn't have: {sorted(set(config) - known)}"
+                )
             rows.append([config[site].bits if site in config else FLOAT_BITS for site in self.sites])
         return np.array(rows, dtype=np.int64).reshape(-1, len(self.sites))
 

@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from mpsearch.data import Data, Split
-from mpsearch.folders import cache_folder, data_folders, find_file
 from mpsearch.datasets.jpeg_archive import JpegArchive
 from mpsearch.errors import DataError, DataMissingError
+from mpsearch.folders import cache_folder, data_folders, find_file
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

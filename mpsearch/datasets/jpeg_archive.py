@@ -95,9 +95,7 @@ class JpegArchive:
         """Bytes and offsets of `split`, checked against each other and against the labels."""
         jpeg, offsets = self._array(f"{split}_jpeg"), self._array(f"{split}_offsets")
         if jpeg.dtype != np.uint8 or jpeg.ndim != 1:
-            raise DataError(
-                f"`{split}_jpeg` in {self.path} must be flat uint8, but is {jpeg.dtype} {jpeg.shape}"
-            )
+            raise DataError(f"`{split}_jpeg` in {self.path} must be flat uint8, but is {jpeg.dtype} {jpeg.shape}")
         total = len(self.labels(split))
         if offsets.shape != (total + 1,) or not np.issubdtype(offsets.dtype, np.integer):
             raise DataError(
@@ -119,8 +117,7 @@ class JpegArchive:
                 pixels = np.asarray(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(
-                f"image {index} of `{split}` in {self.path} isn't a whole JPEG file ({error}): "
-                "get the archive anew"
+                f"image {index} of `{split}` in {self.path} isn't a whole JPEG file ({error}): get the archive anew"
             ) from error
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise DataError(

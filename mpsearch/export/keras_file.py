@@ -109,10 +109,15 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
     difference = np.abs(expected - found).max(axis=1) / spread
     agreement = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
     if agreement < TOP1_AGREEMENT:
-        raise ExportError(f"the exported file agrees with the searched model on {agreement:.2%} of {len(split)} samples, below {TOP1_AGREEMENT:.1%}")
+        raise ExportError(
+            f"the exported file agrees with the searched model on {agreement:.2%} of {len(split)} samples, "
+            f"below {TOP1_AGREEMENT:.1%}"
+        )
     doubtful = np.flatnonzero(difference > TOLERANCE)
     for start in range(0, len(doubtful), BATCH):
-        _check_boundaries(network, reloaded, data.inputs(split.x[doubtful[start : start + BATCH]]), doubtful[start : start + BATCH])
+        _check_boundaries(
+            network, reloaded, data.inputs(split.x[doubtful[start : start + BATCH]]), doubtful[start : start + BATCH]
+        )
     certain = np.delete(difference, doubtful)
     return Verification(len(split), agreement, float(certain.max(initial=0.0)), len(doubtful), kernels)
 
@@ -144,13 +149,19 @@ def _check_boundaries(network: ElasticNetwork, reloaded: keras.Model, x: np.ndar
     open_samples = np.ones(len(x), dtype=bool)
     for site, layer, raw, mine, other in zip(sites, layers, before, ours, theirs, strict=True):
         scale = activation_scale(layer)
-        steps, mine, other = (np.asarray(tensor, np.float64).reshape(len(x), -1) / scale for tensor in (raw, mine, other))
+        steps, mine, other = (
+            np.asarray(tensor, np.float64).reshape(len(x), -1) / scale for tensor in (raw, mine, other)
+        )
         differs = np.abs(mine - other) > 0.5
         on_tie = np.abs(np.abs(steps - np.floor(steps)) - 0.5) < TIE
         wrong = (differs & ~on_tie).any(axis=1) & open_samples
         if wrong.any():
-            raise ExportError(f"the exported file differs from the searched model first at `{site}` (sample {numbers[wrong.argmax()]})")
+            raise ExportError(
+                f"the exported file differs from the searched model first at `{site}` (sample "
+                f"{numbers[wrong.argmax()]})"
+            )
         open_samples &= ~differs.any(axis=1)
     if open_samples.any():
-        raise ExportError(f"outputs of the exported file differ, with equal feature maps (sample {numbers[open_samples.argmax()]})")
-
+        raise ExportError(
+            f"outputs of the exported file differ, with equal feature maps (sample {numbers[open_samples.argmax()]})"
+        )

@@ -31,7 +31,7 @@ LAYERS: Mapping[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Codes:
-    """A quantized weight tensor: value = codes · scale. Codes are integers in float64; scale broadcasts against them."""
+    """A quantized weight tensor: value = codes · scale. Codes are integers in float64, scale broadcasts."""
 
     codes: np.ndarray
     scale: np.ndarray
@@ -45,9 +45,14 @@ def check_expressible(config: Config) -> None:
     """
     affine = [site for site, spec in config.items() if spec.affine]
     batch = [site for site, spec in config.items() if spec.range is RangeRule.BATCH]
-    for sites, what in ((affine, "codes with a zero-point (affine)"), (batch, 'ranges taken from each batch (range="batch")')):
+    for sites, what in (
+        (affine, "codes with a zero-point (affine)"),
+        (batch, 'ranges taken from each batch (range="batch")'),
+    ):
         if sites:
-            raise ExportError(f"plain QKeras has no {what}, but these sites have: {', '.join(sites)}; search the space without them")
+            raise ExportError(
+                f"plain QKeras has no {what}, but these sites have: {', '.join(sites)}; search the space without them"
+            )
 
 
 def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]:
@@ -58,7 +63,9 @@ def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]
         if isinstance(quantizer, WeightQuantizer):
             layer, _, attribute = site.partition("/")
             weight = getattr(network.model.get_layer(layer).inner, attribute)
-            codes, scale = weight_codes(keras.ops.convert_to_tensor(weight), spec.bits, spec.alpha, quantizer.axes, quantizer.integer)
+            codes, scale = weight_codes(
+                keras.ops.convert_to_tensor(weight), spec.bits, spec.alpha, quantizer.axes, quantizer.integer
+            )
             found[site] = Codes(np.asarray(codes, np.float64), np.asarray(scale, np.float32))
     return found
 
@@ -117,7 +124,11 @@ def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:
                 site = f"{layer.name}/{rule.attribute}"
                 variable = getattr(network.model.get_layer(layer.name).inner, rule.attribute)
                 if variable is not None:
-                    weights.append(np.asarray(codes[site].codes * codes[site].scale, np.float32) if site in codes else np.array(variable))
+                    weights.append(
+                        np.asarray(codes[site].codes * codes[site].scale, np.float32)
+                        if site in codes
+                        else np.array(variable)
+                    )
             model.get_layer(layer.name).set_weights(weights)
     return model
 
@@ -125,8 +136,19 @@ def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:
 def _compute(layer: Any, codes: Mapping[str, Codes], config: Config) -> Any:
     made, kernel_argument = LAYERS[class_name(layer)]
     known = inspect.signature(made.__init__).parameters
-    dropped = {"activation", "kernel_regularizer", "bias_regularizer", "depthwise_regularizer", "activity_regularizer", "dtype"}
-    options = {key: value for key, value in layer.get_config().items() if (key in known or key == "name") and key not in dropped}
+    dropped = {
+        "activation",
+        "kernel_regularizer",
+        "bias_regularizer",
+        "depthwise_regularizer",
+        "activity_regularizer",
+        "dtype",
+    }
+    options = {
+        key: value
+        for key, value in layer.get_config().items()
+        if (key in known or key == "name") and key not in dropped
+    }
     for rule in COMPUTE[class_name(layer)].weights:
         site = f"{layer.name}/{rule.attribute}"
         if site in config:

@@ -36,9 +36,7 @@ def ds_cnn(
         return keras.regularizers.L2(1e-4)
 
     inputs = keras.Input(input_shape, name="input")
-    x = keras.layers.Conv2D(
-        filters, (10, 4), strides=2, padding="same", kernel_regularizer=l2(), name="conv_0"
-    )(inputs)
+    x = keras.layers.Conv2D(filters, (10, 4), strides=2, padding="same", kernel_regularizer=l2(), name="conv_0")(inputs)
     x = relu(bn(x, "conv_0"), "conv_0")
     x = keras.layers.Dropout(0.2, name="conv_0_dropout")(x)
     for block in range(1, 5):

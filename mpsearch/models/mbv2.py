@@ -27,9 +27,7 @@ def _channels(channels: int, alpha: float) -> int:
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-def mbv2(
-    input_shape: tuple[int, int, int] = (96, 96, 3), classes: int = 2, alpha: float = 1.0
-) -> "keras.Model":
+def mbv2(input_shape: tuple[int, int, int] = (96, 96, 3), classes: int = 2, alpha: float = 1.0) -> "keras.Model":
     """Build MobileNetV2 as Chen's thesis quantizes it: 54 convolutions, the classifier among them.
 
     It departs from the paper's network, and from `keras.applications`, in that the first
@@ -52,12 +50,8 @@ def mbv2(
     """
     import keras
 
-    def conv(
-        x: "keras.KerasTensor", name: str, filters: int, kernel: int, strides: int
-    ) -> "keras.KerasTensor":
-        return keras.layers.Conv2D(
-            filters, kernel, strides=strides, padding="same", use_bias=False, name=name
-        )(x)
+    def conv(x: "keras.KerasTensor", name: str, filters: int, kernel: int, strides: int) -> "keras.KerasTensor":
+        return keras.layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False, name=name)(x)
 
     def bn_relu6(x: "keras.KerasTensor", name: str) -> "keras.KerasTensor":
         return relu(bn(x, name, _MOMENTUM), name, 6.0)
@@ -74,9 +68,7 @@ def mbv2(
             name = f"block_{block}"
             expand, depthwise, project = f"{name}_expand", f"{name}_depthwise", f"{name}_project"
             y = bn_relu6(conv(x, expand, filters * expansion, 1, 1), expand)
-            y = keras.layers.DepthwiseConv2D(
-                3, strides=strides, padding="same", use_bias=False, name=depthwise
-            )(y)
+            y = keras.layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=depthwise)(y)
             y = conv(bn_relu6(y, depthwise), project, _channels(width, alpha), 1, 1)
             y = bn(y, project, _MOMENTUM)
             x = keras.layers.Add(name=f"{name}_add")([x, y]) if repeat > 0 else y

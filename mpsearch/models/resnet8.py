@@ -27,9 +27,7 @@ def resnet8(input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) 
     """
     import keras
 
-    def conv(
-        x: "keras.KerasTensor", name: str, filters: int, kernel: int, strides: int
-    ) -> "keras.KerasTensor":
+    def conv(x: "keras.KerasTensor", name: str, filters: int, kernel: int, strides: int) -> "keras.KerasTensor":
         return keras.layers.Conv2D(
             filters,
             kernel,

@@ -81,7 +81,16 @@ INPUT_FOLLOWERS = frozenset({"Rescaling"})
 """Layers that only change the unit of a model's input: the input's site moves behind them."""
 
 TRANSPARENT = frozenset(
-    {"InputLayer", "MaxPooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "Flatten", "Reshape", "Dropout", "SpatialDropout2D"}
+    {
+        "InputLayer",
+        "MaxPooling2D",
+        "GlobalMaxPooling2D",
+        "ZeroPadding2D",
+        "Flatten",
+        "Reshape",
+        "Dropout",
+        "SpatialDropout2D",
+    }
 )
 """Layers that only move or select values: their output needs no site."""
 

@@ -16,7 +16,7 @@ def bulk_assign(variables: Sequence[Any]) -> Callable[[Sequence[Any]], None]:
 
         def assign(values: Sequence[Any]) -> None:
             for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+                variable.assign(keras.ops.copy(value))  # JAX gives the buffers of a variable away in a training step
 
         return assign
 

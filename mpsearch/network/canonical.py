@@ -67,13 +67,19 @@ def nodes_of(model: keras.Model) -> list[Node]:
         for node in model._nodes_by_depth[depth]:
             layer = node.operation
             if not isinstance(layer, keras.layers.Layer):
-                raise ModelError(f"`{layer.name}` is an operator ({class_name(layer)}) between layers: use a layer such as keras.layers.Add")
+                raise ModelError(
+                    f"`{layer.name}` is an operator ({class_name(layer)}) between layers: use a layer such "
+                    "as keras.layers.Add"
+                )
             if layer.name in seen:
                 raise ModelError(f"layer `{layer.name}` is used more than once: give each use a layer of its own")
             if len(node.outputs) != 1:
                 raise ModelError(f"layer `{layer.name}` has {len(node.outputs)} outputs; only one is supported")
             if any(size is None for size in node.outputs[0].shape[1:]):
-                raise ModelError(f"layer `{layer.name}` has an output of open shape {node.outputs[0].shape}: give keras.Input a full shape")
+                raise ModelError(
+                    f"layer `{layer.name}` has an output of open shape {node.outputs[0].shape}: give "
+                    "keras.Input a full shape"
+                )
             seen.add(layer.name)
             inputs = tuple(str(tensor._keras_history.operation.name) for tensor in node.input_tensors)
             result.append(Node(layer, inputs, tuple(node.outputs[0].shape[1:])))
@@ -159,7 +165,8 @@ def _foldable(nodes: list[Node]) -> Mapping[str, Any]:
             folded[host.name] = node.layer
             continue
         raise ModelError(
-            f"the BatchNormalization `{node.name}` can't be folded: {reason}; put it directly behind a {', '.join(COMPUTE)} "
+            f"the BatchNormalization `{node.name}` can't be folded: {reason}; put it directly behind a "
+            f"{', '.join(COMPUTE)} "
             "without activation, or remove it"
         )
     return folded

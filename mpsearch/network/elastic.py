@@ -89,7 +89,9 @@ class ElasticNetwork:
         if nonnegative_inputs is None:
             nonnegative_inputs = bool(np.min(samples) >= 0.0)
         self.float_model = canonical(model)
-        self.placement: Placement = place_sites(self.float_model, model, nonnegative_inputs, space.requantize_merge_inputs)
+        self.placement: Placement = place_sites(
+            self.float_model, model, nonnegative_inputs, space.requantize_merge_inputs
+        )
         self.facts: ModelFacts = self.placement.facts
         self.space: ResolvedSpace = space.resolve(self.facts)
         self._extra_alphas = tuple(extra_alphas)
@@ -126,7 +128,7 @@ class ElasticNetwork:
 
     def state(self) -> list[np.ndarray]:
         """Copies of weights and ranges, in a fixed order."""
-        return [np.array(v) for v in self.state_variables]
+        return [np.array(keras.ops.convert_to_numpy(v)) for v in self.state_variables]
 
     def quantizer(self, site: str) -> WeightQuantizer | QuantizedBitsFeatureMap:
         """The quantizer layer of a site."""
@@ -139,11 +141,15 @@ class ElasticNetwork:
         for site, spec in config.items():
             built = self.space.menus[site].specs[0]
             if spec.alpha not in self._alphas(self.space.menus[site]):
-                raise ConfigError(f"`{site}` is built for the scale modes of its menu ({self.space.menus[site]}), but the config has {spec}")
+                raise ConfigError(
+                    f"`{site}` is built for the scale modes of its menu ({self.space.menus[site]}), but "
+                    f"the config has {spec}"
+                )
             for option in ("integer", "signed", "affine", "range"):
                 if getattr(spec, option) != getattr(built, option):
                     raise ConfigError(
-                        f"`{site}` is built with {option}={getattr(built, option)}, but the config has {getattr(spec, option)}"
+                        f"`{site}` is built with {option}={getattr(built, option)}, but the config has "
+                        f"{getattr(spec, option)}"
                     )
 
     def _build(self) -> keras.Model:

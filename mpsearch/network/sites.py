@@ -18,12 +18,13 @@ from mpsearch.network.adapters import (
     COMPUTE,
     INPUT_FOLLOWERS,
     MERGES,
+    NORMALIZATION,
     activation_name,
     can_be_negative,
     class_name,
     is_follower,
 )
-from mpsearch.network.canonical import Node, nodes_of
+from mpsearch.network.canonical import Node, functional, nodes_of
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def place_sites(
         kind = class_name(node.layer)
         read = tuple(dict.fromkeys(site for name in node.inputs for site in sources[name]))
         negative[node.name] = (
-            can_be_negative(node.layer, [negative[name] for name in node.inputs]) if node.inputs else not nonnegative_inputs
+            can_be_negative(node.layer, [negative[name] for name in node.inputs])
+            if node.inputs
+            else not nonnegative_inputs
         )
         if kind in MERGES and requantize_merge_inputs:
             names: list[str | None] = []
@@ -101,7 +104,9 @@ def place_sites(
                     continue
                 site = f"{node.name}/input_{i}"
                 sites.append(
-                    SiteFacts(site, node.name, kind, Role.ACTIVATION, by_name[name].shape, 0, negative[name], sources[name])
+                    SiteFacts(
+                        site, node.name, kind, Role.ACTIVATION, by_name[name].shape, 0, negative[name], sources[name]
+                    )
                 )
                 names.append(site)
                 tensors[site] = name
@@ -115,27 +120,55 @@ def place_sites(
                 if weight is not None:
                     shape = tuple(weight.shape)
                     macs = COMPUTE[kind].macs(shape, node.shape) if rule.role is Role.KERNEL else 0
-                    sites.append(SiteFacts(f"{node.name}/{rule.attribute}", node.name, kind, rule.role, shape, macs, True, read))
+                    sites.append(
+                        SiteFacts(f"{node.name}/{rule.attribute}", node.name, kind, rule.role, shape, macs, True, read)
+                    )
         if node.name in owners:
             layer = owners[node.name]
             site = f"{layer}/activation"
             sites.append(
-                SiteFacts(site, layer, class_name(by_name[layer].layer), Role.ACTIVATION, node.shape, 0, negative[node.name], read)
+                SiteFacts(
+                    site,
+                    layer,
+                    class_name(by_name[layer].layer),
+                    Role.ACTIVATION,
+                    node.shape,
+                    0,
+                    negative[node.name],
+                    read,
+                )
             )
             sources[node.name] = (site,)
             tensors[site] = node.name
     outputs = {name: f"{owner}/activation" for name, owner in owners.items()}
     user_model = model if original is None else original
+    parts = _parts(owners, by_name, user_model)
     facts = ModelFacts(
         model.name,
         tuple(sites),
-        tuple(LayerFacts(layer.name, class_name(layer)) for layer in user_model.layers),
+        tuple(LayerFacts(layer.name, class_name(layer), parts.get(layer.name)) for layer in user_model.layers),
         input_elements=sum(_elements(node) for node in nodes if not node.inputs),
         softmax_elements=sum(
-            _elements(by_name[name]) for name in _output_names(model) if activation_name(by_name[name].layer) == "softmax"
+            _elements(by_name[name])
+            for name in _output_names(model)
+            if activation_name(by_name[name].layer) == "softmax"
         ),
     )
     return Placement(facts, outputs, merge_inputs, tensors)
+
+
+def _parts(owners: Mapping[str, str], by_name: Mapping[str, Node], user_model: keras.Model) -> dict[str, str]:
+    """Layer to the layer in whose sites it is contained: activation functions and folded BatchNorms."""
+    parts = {}
+    for last, owner in owners.items():
+        node = by_name[last]
+        while node.name != owner:
+            parts[node.name] = owner
+            node = by_name[node.inputs[0]]
+    for node in nodes_of(functional(user_model)):
+        if class_name(node.layer) == NORMALIZATION and node.name not in by_name:
+            parts[node.name] = node.inputs[0]
+    return parts
 
 
 def _changes_codes_only_by_clipping(node: Node) -> bool:

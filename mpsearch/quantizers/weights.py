@@ -81,7 +81,9 @@ class WeightQuantizer(keras.layers.Layer):
             mode in `MODES`.
     """
 
-    def __init__(self, axes: Sequence[int], alphas: Sequence[str] = MODES, integer: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, axes: Sequence[int], alphas: Sequence[str] = MODES, integer: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.axes = tuple(axes)
         self.alphas = tuple(Alpha(alpha) for alpha in alphas)

@@ -32,7 +32,7 @@ class Progress(Protocol):
         """A trial ended, in whatever way."""
 
 
-class _Pruned(Exception):
+class _PrunedError(Exception):
     """The pruner stops this trial."""
 
 
@@ -97,7 +97,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
         progress.epoch_ended(trial.number, epoch, curve[-1])
         trial.report(score, epoch)
         if trial.should_prune():
-            raise _Pruned(f"pruned after epoch {epoch + 1}: score {score:.4f}")
+            raise _PrunedError(f"pruned after epoch {epoch + 1}: score {score:.4f}")
 
     def record(outcome: Outcome | None) -> TrialRecord:
         best = max((logs[name] for logs in curve), default=math.nan)
@@ -119,7 +119,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
 
     try:
         outcome = engine.train(config, seed, report=report)
-    except _Pruned as pruned:
+    except _PrunedError as pruned:
         study.fail(trial, str(pruned), pruned=True, record=record(None))
     except MpsearchError as error:
         study.fail(trial, f"{type(error).__name__}: {error}", record=record(None))

@@ -138,4 +138,13 @@ def test_each_help_ends_with_an_example_of_the_command(words, command):
 
 def test_every_command_that_prints_a_table_has_json():
     with_json = {" ".join(words) for words, c in commands(app) if any("--json" in p.opts for p in c.params)}
-    assert with_json >= {"train", "finetune", "export", "demo", "study create", "study list", "study show", "study best"}
+    assert with_json >= {
+        "train",
+        "finetune",
+        "export",
+        "demo",
+        "study create",
+        "study list",
+        "study show",
+        "study best",
+    }

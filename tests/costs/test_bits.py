@@ -64,7 +64,9 @@ def test_published_reference_of_mobilenet_v2_comes_out_to_the_bit(golden):
 
 @pytest.fixture(scope="module")
 def dense():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense"), keras.layers.Softmax(name="soft")][:2])
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, name="dense"), keras.layers.Softmax(name="soft")][:2]
+    )
     return facts_of(model)
 
 

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 
-
 import numpy as np
 import pytest
 from qkeras.utils import load_qmodel
@@ -83,7 +82,7 @@ def test_a_file_with_another_bias_is_refused_and_the_first_site_named(tiny_engin
 
     network, data = tiny_engine.network, tiny_engine.data
     model = spoilt(qkeras_model(network, trained), "dw", change)
-    with pytest.raises(ExportError, match="first at `dw/activation`|agrees with the searched model on"):
+    with pytest.raises(ExportError, match=r"first at `dw/activation`|agrees with the searched model on"):
         verify(network, trained, model, data, data.validation)
 
 
@@ -105,7 +104,9 @@ def test_what_plain_qkeras_cannot_hold_is_refused_by_name(tiny_engine, trained, 
 @pytest.mark.parametrize("alpha", [Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2])
 def test_every_layer_kind_and_scale_mode_agrees(small_model, small_samples, tmp_path, alpha):
     activation = Alpha.AUTO if alpha is Alpha.QKERAS_PO2 else alpha
-    space = Space(kernel=bits(3, 8, alpha=alpha), bias=bits(8, 31, alpha=alpha), activation=bits(4, 16, alpha=activation))
+    space = Space(
+        kernel=bits(3, 8, alpha=alpha), bias=bits(8, 31, alpha=alpha), activation=bits(4, 16, alpha=activation)
+    )
     space.at("conv", activation=bits(6, integer=2, signed=False)).at("pw", kernel=bits(6, integer=1)).skip("pool")
     network = ElasticNetwork(small_model, space, small_samples)
     for seed in range(3):
@@ -119,4 +120,3 @@ def test_every_layer_kind_and_scale_mode_agrees(small_model, small_samples, tmp_
         difference = np.abs(ours - theirs).max(axis=1) / np.ptp(ours)
         assert np.mean(difference <= 1e-4) >= 0.9
         assert np.median(difference) <= 1e-5
-

@@ -33,9 +33,7 @@ def elements(tensor: keras.KerasTensor) -> int:
 def folded_sizes(model: keras.Model) -> tuple[int, int]:
     """Elements of all kernels and, once BatchNormalization is folded, of all biases."""
     layers = compute_layers(model)
-    return sum(int(np.prod(layer.kernel.shape)) for layer in layers), sum(
-        layer.output.shape[-1] for layer in layers
-    )
+    return sum(int(np.prod(layer.kernel.shape)) for layer in layers), sum(layer.output.shape[-1] for layer in layers)
 
 
 def shared_model(name: str) -> Path:
