@@ -12,7 +12,7 @@ from mpsearch.network.canonical import canonical
 from mpsearch.network.sites import place_sites
 from mpsearch.search.engine import backend_versions
 from mpsearch.space import ResolvedSpace
-from mpsearch.spacefile import SpaceFile
+from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Provenance, Study
 
 DIFFERENCE_LINES = 40
@@ -31,7 +31,7 @@ def provenance_of(
     """What a study of `file` would be made of."""
     reference = BitCost(space.facts, file.reference).reference_cost
     return Provenance(
-        space_path=str(file.path),
+        space_path=recorded_path(file.path),
         space_text=file.text,
         space_hash=file.hash,
         space_fingerprint=space.fingerprint,

@@ -299,8 +299,10 @@ class ResolvedSpace:
         wide = [site for site, menu in self.menus.items() if menu.widths[-1] > EXACT_BITS]
         if not wide:
             return ()
-        text = f"{len(wide)} sites have widths above {EXACT_BITS} bits: trained in float32, whose rounding "
-        "(2^-24) bounds their precision"
+        text = (
+            f"{len(wide)} sites have widths above {EXACT_BITS} bits: trained in float32, whose rounding "
+            "(2^-24) bounds their precision"
+        )
         return (text,)
 
     def __str__(self) -> str:

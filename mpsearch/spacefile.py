@@ -65,6 +65,13 @@ def find_space_file(name: str) -> Path:
     raise DataMissingError(f"there is no space file `{name}` (looked for {looked}); {hint}")
 
 
+def recorded_path(path: Path) -> str:
+    """How a study remembers where its space file is: by name where it is a shipped one, else relative to here."""
+    if path.resolve().parent == space_folders()[1].resolve():
+        return path.name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def load_space_file(path: Path, text: str | None = None) -> SpaceFile:
     """Execute a space file.
 

@@ -25,9 +25,10 @@ def facts_of(layers: int = 3) -> ModelFacts:
         sites.append(SiteFacts(f"{layer}/bias", layer, kind, Role.BIAS, (4,)))
         sites.append(SiteFacts(f"{layer}/activation", layer, kind, Role.ACTIVATION, (8, 8, 4)))
     sites.insert(-3, SiteFacts("add/activation", "add", "Add", Role.ACTIVATION, (8, 8, 4)))
-    named = [("input", "InputLayer"), *compute[:-1], ("conv_0_bn", "BatchNormalization"), ("add", "Add")]
-    named += [("logits", "Dense"), ("softmax", "Activation")]
-    return ModelFacts("net", tuple(sites), tuple(LayerFacts(*pair) for pair in named), input_elements=64)
+    named = [LayerFacts(*pair) for pair in [("input", "InputLayer"), *compute[:-1]]]
+    named += [LayerFacts("conv_0_bn", "BatchNormalization", part_of="conv_0"), LayerFacts("add", "Add")]
+    named += [LayerFacts("logits", "Dense"), LayerFacts("softmax", "Activation")]
+    return ModelFacts("net", tuple(sites), tuple(named), input_elements=64)
 
 
 FACTS = facts_of()
@@ -207,7 +208,8 @@ def test_search_alpha_holds_whether_a_narrower_menu_comes_before_or_after():
             lambda s: s.pin("softmax", activation=8),
             r"matches softmax \(Activation\), but none has a quantizable activation",
         ),
-        (lambda s: s.skip("conv_0_bn"), "conv_0_bn"),
+        (lambda s: s.skip("conv_0_bn"), r"`conv_0_bn`, which has no site of its own: it is part of `conv_0`"),
+        (lambda s: s.tie("conv_0", "softmax"), "softmax"),
         (
             lambda s: s.pin("conv_0", kernel=5),
             r"`conv_0/kernel` may be one of 4/8/16 auto, but is pinned to 5 auto; widen",

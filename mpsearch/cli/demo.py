@@ -70,7 +70,7 @@ def _float_row(engine: Any, metric: str) -> dict[str, Any]:
     widths = engine.cost.widths([{}])
     parameters, activations = engine.cost.batch(widths)
     bits = int(parameters[0] + activations[0])
-    accuracy = engine.evaluate_float()["validation"]
+    accuracy = engine.float_metric()
     forgiving = engine.file.forgiving
     reference = engine.cost.reference_cost.total_bits
     return {

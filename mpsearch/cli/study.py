@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,6 +80,8 @@ def run(
     engine = engine_of(study, quiet, accept_change=accept_change)
     from mpsearch.runners.inprocess import run as run_trials
 
+    if not study.notes("float"):
+        study.note("float", {"validation": engine.float_metric()})
     best = study.best()
     progress = RunProgress(
         trials, study.finished, best[0].score if best else None, engine.task.training.epochs, engine.task.metric, quiet
@@ -136,6 +137,7 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
                 "name": name,
                 "provenance": vars(study.provenance),
                 "trials": [record.to_json() for record in records],
+                "float": study.notes("float").get("float"),
                 "finetuned": study.notes("finetuned"),
             }
         )
@@ -147,6 +149,7 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
         {"what": "data", "value": was.data_fingerprint},
         {"what": "sampler, pruner, seed", "value": f"{was.sampler}, {was.pruner}, {was.seed}"},
         {"what": "reference", "value": f"{was.reference_costs['total_bits']:,} bits"},
+        {"what": f"float {was.metric}", "value": _float_metric(study)},
         {"what": "versions", "value": ", ".join(f"{key} {value}" for key, value in was.versions.items())},
         {"what": "created", "value": was.created},
     ]
@@ -195,14 +198,16 @@ def engine_of(
     study: "Study", quiet: bool, accept_change: bool = False, extra_alphas: "Sequence[Alpha]" = ()
 ) -> "Engine":
     """The engine for a study's space file, if that hasn't changed."""
-    from mpsearch.spacefile import load_space_file
+    from mpsearch.errors import DataMissingError
+    from mpsearch.spacefile import find_space_file, load_space_file
 
-    path = Path(study.provenance.space_path)
-    if not path.is_file():
+    try:
+        path = find_space_file(study.provenance.space_path)
+    except DataMissingError as error:
         raise StudyError(
-            f"the space file of `{study.name}` isn't at {path} any more: put it back, or run from the "
-            "folder in which the study was created"
-        )
+            f"the space file of `{study.name}` isn't where it was: put it back, or run from the folder in which the "
+            f"study was created ({error})"
+        ) from error
     file = load_space_file(path)
     if not quiet:
         print("loading the model and data …", flush=True)
@@ -214,6 +219,11 @@ def engine_of(
     engine = Engine(file, EpochProgress("float", file.task.float_recipe.epochs, quiet), extra_alphas)
     check_unchanged(study, file, engine.data, engine.network.space, accept_change)
     return engine
+
+
+def _float_metric(study: "Study") -> str:
+    known = study.notes("float").get("float")
+    return "–" if known is None else f"{known['validation']:.4f} (validation)"
 
 
 def _trial_row(record: "TrialRecord", metric: str) -> dict[str, Any]:

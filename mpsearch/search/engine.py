@@ -112,15 +112,11 @@ class Engine:
         assert history.best_state is not None
         return Outcome(metric, history, time.perf_counter() - started, history.best_state)
 
-    def evaluate_float(self) -> dict[str, float]:
-        """Validation and test metrics of the float network, as `validation` and `test`."""
+    def float_metric(self) -> float:
+        """Validation metric of the float network."""
         self.network.set_config(None)
         session = self.session(self.task.training.optimizer)
-        name = self.task.metric
-        return {
-            "validation": session.evaluate(self.data, self.data.validation)[name],
-            "test": session.evaluate(self.data, self.data.test)[name],
-        }
+        return session.evaluate(self.data, self.data.validation)[self.task.metric]
 
 
 def backend_versions() -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""Write `RESULTS.md` of a study from its committed records.
+
+    mpsearch study show resnet8 --json > studies/resnet8/records.json
+    python studies/make_results.py studies/resnet8
+
+`about.md` in the folder is put in front: what was run, where, and what to think of it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; columns are the first row's keys."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def trial_row(trial: dict[str, Any], metric: str) -> dict[str, Any]:
+    """What a trial is, as a row."""
+    done = trial["metric"] is not None
+    return {
+        "trial": trial["number"],
+        "origin": trial["origin"],
+        "state": trial["state"],
+        metric: f"{trial['metric']:.4f}" if done else "–",
+        "bits": f"{trial['costs']['total_bits']:,}" if done else "–",
+        "δ": f"{trial['delta']:+.2%}" if done else "–",
+        "score": f"{trial['score']:.4f}" if done else "–",
+        "seconds": f"{trial['seconds']:.0f}",
+    }
+
+
+def config_table(trial: dict[str, Any]) -> str:
+    """A trial's widths, a row a layer."""
+    layers: dict[str, dict[str, str]] = {}
+    for site, spec in trial["config"].items():
+        layer, _, tensor = site.partition("/")
+        layers.setdefault(layer, {})[tensor] = f"{spec['bits']} {spec['alpha']}"
+    tensors = ("kernel", "bias", "activation")
+    return table([{"layer": layer, **{t: specs.get(t, "") for t in tensors}} for layer, specs in layers.items()])
+
+
+def results(study: dict[str, Any], about: str) -> str:
+    """The text of `RESULTS.md`."""
+    was, metric = study["provenance"], study["provenance"]["metric"]
+    trials = study["trials"]
+    complete = sorted((t for t in trials if t["state"] == "complete"), key=lambda t: -t["score"])
+    best = complete[0]
+    versions = ", ".join(f"{name} {version}" for name, version in was["versions"].items())
+    parts = [
+        about.strip(),
+        f"- space: `{was['space_path'].rpartition('/')[2]}` ({was['space_hash']}), {int(was['space_size']):,} configs\n"
+        f"- data: {was['data_fingerprint']}; seed {was['seed']}; sampler {was['sampler']}; pruner {was['pruner']}\n"
+        f"- reference: {was['reference_costs']['total_bits']:,} bits\n"
+        f"- float validation {metric}: {study['float']['validation']:.4f}\n"
+        f"- {versions}",
+        "## Trials",
+        table([trial_row(trial, metric) for trial in trials]),
+        f"## Best: trial {best['number']}, score {best['score']:.4f}",
+        config_table(best),
+    ]
+    if study["finetuned"]:
+        rows = [
+            {
+                "trial": tuned["trial"],
+                "scale modes": "as searched" if tuned["changed_alpha"] is None else f"auto → {tuned['changed_alpha']}",
+                f"validation {metric}": f"{tuned['validation']:.4f}",
+                f"test {metric}": f"{tuned['test']:.4f}",
+                "bits": f"{tuned['total_bits']:,}",
+                "δ": f"{tuned['delta']:+.2%}",
+                "score": f"{tuned['score']:.4f}",
+                "epochs": f"{tuned['best_epoch'] + 1} of {tuned['epochs']}",
+            }
+            for tuned in study["finetuned"].values()
+        ]
+        parts += ["## Fine-tuned", table(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Read the records, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    study = json.loads((folder / "records.json").read_text())
+    (folder / "RESULTS.md").write_text(results(study, (folder / "about.md").read_text()))
+
+
+if __name__ == "__main__":
+    main()
