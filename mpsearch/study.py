@@ -22,6 +22,12 @@ FORMAT = 1  # of what a study holds; raised when older code can't read it
 DEFAULT_DATABASE = Path("studies") / "mpsearch.db"
 ATTEMPTS = 3  # tries of a config whose trial breaks
 _OPTIONS = "mpsearch"
+_STATES = {
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.WAITING: State.WAITING,
+}
 _FINISHED = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
@@ -86,14 +92,16 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """All trials, in order of their numbers."""
-        return [_record(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [_record(trial) for trial in self._trials()]
 
     def best(self, count: int = 1) -> list[TrialRecord]:
         """The complete trials with the highest scores, one for each config, best first; ties to the earlier."""
-        complete = [r for r in self.records() if r.state is State.COMPLETE and r.answered_from is None]
-        complete.sort(key=lambda r: (-(r.score or 0.0), r.number))
-        unique = {record.fingerprint: record for record in reversed(complete)}
-        return [record for record in complete if unique[record.fingerprint] is record][:count]
+        complete = [t for t in self._trials() if _is_trained(t)]
+        complete.sort(key=lambda t: (-t.user_attrs["score"], t.number))
+        unique: dict[str, FrozenTrial] = {}
+        for trial in complete:
+            unique.setdefault(trial.user_attrs["fingerprint"], trial)
+        return [_record(trial) for trial in list(unique.values())[:count]]
 
     def record(self, number: int) -> TrialRecord:
         """The trial with a number.
@@ -101,34 +109,34 @@ class Study:
         Raises:
             StudyError: there is none.
         """
-        records = self.records()
-        if not 0 <= number < len(records):
-            raise StudyError(f"the study `{self.name}` has trials 0 to {len(records) - 1}, but no trial {number}")
-        return records[number]
+        trials = self._trials()
+        if not 0 <= number < len(trials):
+            raise StudyError(f"the study `{self.name}` has trials 0 to {len(trials) - 1}, but no trial {number}")
+        return _record(trials[number])
 
     @property
     def finished(self) -> int:
         """Number of trials that are complete, pruned or failed."""
-        return sum(record.state in _FINISHED for record in self.records())
+        return sum(_state(trial) in _FINISHED for trial in self._trials())
 
     def recover(self) -> list[int]:
         """Fail trials whose process died, and queue their configs again; their numbers.
 
         Only to be called while no process runs the study.
         """
-        running = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+        running = [t for t in self._trials() if t.state == TrialState.RUNNING]
         for trial in running:
             self._break(trial.number, trial, "its process died")
         return [trial.number for trial in running]
 
     def ask(self, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
         """The next trial: Optuna's, its config, and its place in the study, from which its seeds derive."""
-        waiting = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.WAITING]
+        waiting = [t for t in self._trials() if t.state == TrialState.WAITING]
         sequence = self._next_sequence()
         if waiting:
             sequence = waiting[0].user_attrs.get("sequence", sequence)
         elif self.provenance.sampler == "grid":
-            grid = sum(r.origin == "grid" and r.state is not State.BROKEN for r in self.records())
+            grid = sum(t.user_attrs.get("origin") == "grid" and _state(t) is not State.BROKEN for t in self._trials())
             if grid >= space.size:
                 raise StudyError(f"the grid of `{self.name}` is done: all {space.size:,} configs were tried")
             self.enqueue(space, space.nth(grid), "grid")
@@ -152,9 +160,9 @@ class Study:
 
     def earlier(self, fingerprint: str) -> TrialRecord | None:
         """The complete trial that trained a config, None where there is none."""
-        for record in self.records():
-            if record.fingerprint == fingerprint and record.state is State.COMPLETE and record.answered_from is None:
-                return record
+        for trial in self._trials():
+            if _is_trained(trial) and trial.user_attrs["fingerprint"] == fingerprint:
+                return _record(trial)
         return None
 
     def complete(self, trial: optuna.Trial, record: TrialRecord) -> None:
@@ -181,7 +189,7 @@ class Study:
 
     def interrupt(self, trial: optuna.Trial) -> None:
         """End a trial that was cut off, and queue its config again."""
-        self._break(trial.number, self._study.get_trials(deepcopy=False)[trial.number], "interrupted")
+        self._break(trial.number, self._trials()[trial.number], "interrupted")
 
     def note(self, key: str, value: Any) -> None:
         """Keep plain data with the study, for instance of a fine-tuning."""
@@ -199,12 +207,15 @@ class Study:
         self.provenance = replace(self.provenance, **changes)
         self._study.set_user_attr(_OPTIONS, vars(self.provenance))
 
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
     def _store(self, trial: optuna.Trial, record: TrialRecord) -> None:
         for key in ("metric", "score", "costs", "delta", "epochs", "seconds", "curve"):
             trial.set_user_attr(key, getattr(record, key))
 
     def _next_sequence(self) -> int:
-        return max((t.user_attrs.get("sequence", -1) for t in self._study.get_trials(deepcopy=False)), default=-1) + 1
+        return max((t.user_attrs.get("sequence", -1) for t in self._trials()), default=-1) + 1
 
     def _break(self, number: int, trial: FrozenTrial, cause: str) -> None:
         attempt = trial.user_attrs.get("attempt", 1)
@@ -320,22 +331,26 @@ def _folder(name: str, storage: str | None) -> Path:
     return base / "runs" / name
 
 
+def _state(trial: FrozenTrial) -> State:
+    if trial.state == TrialState.FAIL:
+        return State.BROKEN if trial.user_attrs.get("broken") else State.FAILED
+    return _STATES[trial.state]
+
+
+def _is_trained(trial: FrozenTrial) -> bool:
+    """Whether a trial has a result of its own, not one taken over from an earlier trial."""
+    return trial.state == TrialState.COMPLETE and "answered_from" not in trial.user_attrs
+
+
 def _record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
-    states = {
-        TrialState.COMPLETE: State.COMPLETE,
-        TrialState.PRUNED: State.PRUNED,
-        TrialState.FAIL: State.BROKEN if attrs.get("broken") else State.FAILED,
-        TrialState.RUNNING: State.RUNNING,
-        TrialState.WAITING: State.WAITING,
-    }
     try:
         config = Config.from_json(attrs["config"]) if "config" in attrs else None
     except ConfigError as error:
         raise StudyError(f"trial {trial.number} holds a config that this version can't read: {error}") from error
     return TrialRecord(
         number=trial.number,
-        state=states[trial.state],
+        state=_state(trial),
         config=config,
         fingerprint=attrs.get("fingerprint", ""),
         sequence=attrs.get("sequence", -1),

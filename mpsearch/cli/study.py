@@ -68,15 +68,21 @@ def run(
     ] = False,
     storage: Storage = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run trials until the study has --trials of them; goes on where an earlier run stopped."""
+    from mpsearch.cli.output import print_json
     from mpsearch.cli.progress import RunProgress
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
     if study.finished >= trials:
-        print(f"{name} has {study.finished} trials already; for more give --trials {study.finished + 20}")
+        if as_json:
+            print_json([record.to_json() for record in study.best()])
+        else:
+            print(f"{name} has {study.finished} trials already; for more give --trials {study.finished + 20}")
         return
+    quiet = quiet or as_json
     engine = engine_of(study, quiet, accept_change=accept_change)
     from mpsearch.runners.inprocess import run as run_trials
 
@@ -94,7 +100,10 @@ def run(
             f"interrupted after {study.finished} of {trials} trials; go on with: mpsearch study run {name} "
             f"--trials {trials}"
         )
-    _print_best(study, 1)
+    if as_json:
+        print_json([record.to_json() for record in study.best()])
+    else:
+        _print_best(study, 1)
 
 
 @app.command("list", epilog="Example: mpsearch study list --json")

@@ -120,7 +120,8 @@ class ElasticNetwork:
         """Set every width and scale mode, and leave weights and ranges as they are."""
         if config is not None:
             self._check(config)
-        self._assign_specs([encode(None if config is None else config[site]) for site in self._quantizers])
+        specs = [encode(None if config is None else config[site]) for site in self._quantizers]
+        self._assign_specs(np.array(specs, dtype=np.int32))
 
     def load_state(self, state: Sequence[np.ndarray]) -> None:
         """Assign weights and ranges as given by `state`."""

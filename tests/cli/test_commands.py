@@ -90,7 +90,9 @@ def test_the_main_path(mpsearch, folder, monkeypatch):
     assert code == 1
     assert "+# changed" in err
     assert "--accept-change" in err
-    assert mpsearch("study", "run", "mine", "--trials", "3", "--accept-change", "--quiet")[0] == 0
+    code, out, _ = mpsearch("study", "run", "mine", "--trials", "3", "--accept-change", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["state"] == "complete"
 
 
 def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, tiny_engine, tmp_path, monkeypatch):
