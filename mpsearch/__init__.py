@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from mpsearch.costs.bits import BitCost, ReferenceBits
     from mpsearch.data import Data, Split
     from mpsearch.errors import MpsearchError
+    from mpsearch.menu import bits
     from mpsearch.objective import ForgivingFactor
-    from mpsearch.space import Space, bits
+    from mpsearch.space import Space
     from mpsearch.task import Task, Training
 
 __version__ = "0.1.0"
@@ -47,7 +48,7 @@ _HOMES = {
     "Split": "mpsearch.data",
     "Task": "mpsearch.task",
     "Training": "mpsearch.task",
-    "bits": "mpsearch.space",
+    "bits": "mpsearch.menu",
 }
 
 

@@ -17,7 +17,8 @@ from mpsearch.data import Data
 from mpsearch.datasets import digits
 from mpsearch.models import small_cnn
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.space import Space, bits
+from mpsearch.menu import bits
+from mpsearch.space import Space
 from mpsearch.task import Training
 from mpsearch.training import Session
 import keras

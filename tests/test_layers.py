@@ -22,6 +22,7 @@ TABLE = (
     ("facts",),
     ("records",),
     ("data",),
+    ("menu",),
     ("space",),
     ("task",),  # names Keras's classes and recipes, imports none of them
     ("quantizers",),
@@ -48,6 +49,7 @@ FREE_OF_KERAS = (
     "facts",
     "records",
     "data",
+    "menu",
     "space",
     "task",
     "folders",

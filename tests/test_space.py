@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mpsearch.config import Alpha, Config, QuantizerSpec, Role
 from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
-from mpsearch.space import Menu, Space, bits
+from mpsearch.menu import Menu, bits
+from mpsearch.space import Space
 
 
 def facts_of(layers: int = 3) -> ModelFacts:

@@ -9,13 +9,14 @@ import numpy as np
 from mpsearch.config import Alpha, Config, RangeRule
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
+from mpsearch.menu import Menu
 from mpsearch.network.adapters import COMPUTE, class_name
 from mpsearch.network.assign import bulk_assign
 from mpsearch.network.canonical import canonical, graph
 from mpsearch.network.sites import Placement, place_sites
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, sketch_of
 from mpsearch.quantizers.weights import WeightQuantizer, encode
-from mpsearch.space import Menu, ResolvedSpace, Space
+from mpsearch.space import ResolvedSpace, Space
 
 CALIBRATION_SAMPLES = 256
 CALIBRATION_BATCH = 32

@@ -14,8 +14,9 @@ from mpsearch.config import Alpha, Config, RangeRule
 from mpsearch.errors import ExportError
 from mpsearch.export.keras_file import export_keras, verify
 from mpsearch.export.qkeras_model import qkeras_model
+from mpsearch.menu import bits
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.space import Space, bits
+from mpsearch.space import Space
 
 
 @pytest.fixture(scope="module")

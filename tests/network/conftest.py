@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mpsearch.space import Space, bits
+from mpsearch.menu import bits
+from mpsearch.space import Space
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from mpsearch import models
 from mpsearch.config import Alpha, Config, QuantizerSpec, Role
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError, SpaceError
+from mpsearch.menu import bits
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.space import Space, bits
+from mpsearch.space import Space
 from mpsearch.task import Training
 from mpsearch.training import Session
 

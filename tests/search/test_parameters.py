@@ -6,9 +6,10 @@ import optuna
 
 from mpsearch.config import Role
 from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
+from mpsearch.menu import bits
 from mpsearch.search.parameters import config_of, distributions, parameters_of
 from mpsearch.search.samplers import derived_seed, make_sampler
-from mpsearch.space import Space, bits
+from mpsearch.space import Space
 
 FACTS = ModelFacts(
     "m",
