@@ -14,15 +14,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from mpsearch import models
-from mpsearch.costs.bits import BitCost
-from mpsearch.network.canonical import canonical
-from mpsearch.network.sites import place_sites
+from mpsearch import BitCost, facts_of, models
 
 
 def main() -> None:
-    model = models.resnet8()
-    cost = BitCost(place_sites(canonical(model), model).facts)
+    cost = BitCost(facts_of(models.resnet8()))
     widths = np.random.default_rng(0).choice([4, 8, 16], (100_000, len(cost.sites)))
     rates = []
     for _ in range(7):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mpsearch.data import Data, Split
     from mpsearch.errors import MpsearchError
     from mpsearch.menu import bits
+    from mpsearch.network.sites import facts_of
     from mpsearch.objective import ForgivingFactor
     from mpsearch.space import Space
     from mpsearch.task import Task, Training
@@ -33,6 +34,7 @@ __all__ = [
     "Training",
     "bits",
     "datasets",
+    "facts_of",
     "models",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "Task": "mpsearch.task",
     "Training": "mpsearch.task",
     "bits": "mpsearch.menu",
+    "facts_of": "mpsearch.network.sites",
 }
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from mpsearch.costs.bits import BitCost
 from mpsearch.data import Data
 from mpsearch.errors import StudyError
-from mpsearch.network.canonical import canonical
-from mpsearch.network.sites import place_sites
+from mpsearch.network.sites import facts_of
 from mpsearch.search.engine import backend_versions
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
@@ -20,9 +19,8 @@ DIFFERENCE_LINES = 40
 
 def resolve(file: SpaceFile, data: Data) -> ResolvedSpace:
     """The exact space of a space file. Builds the model, but needs no weights."""
-    model = file.task.model()
-    placement = place_sites(canonical(model), model, data.nonnegative_inputs, file.space.requantize_merge_inputs)
-    return file.space.resolve(placement.facts)
+    facts = facts_of(file.task.model(), data.nonnegative_inputs, file.space.requantize_merge_inputs)
+    return file.space.resolve(facts)
 
 
 def provenance_of(

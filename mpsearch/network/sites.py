@@ -24,7 +24,7 @@ from mpsearch.network.adapters import (
     class_name,
     is_follower,
 )
-from mpsearch.network.canonical import Node, functional, nodes_of
+from mpsearch.network.canonical import Node, canonical, functional, nodes_of
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,15 @@ def place_sites(
         ),
     )
     return Placement(facts, outputs, merge_inputs, tensors)
+
+
+def facts_of(model: keras.Model, nonnegative_inputs: bool = False, requantize_merge_inputs: bool = False) -> ModelFacts:
+    """Site facts of a float model, as a search and a cost see it: BatchNorm folded. Options as in `place_sites`.
+
+    Raises:
+        ModelError: the model can't be quantized.
+    """
+    return place_sites(canonical(model), model, nonnegative_inputs, requantize_merge_inputs).facts
 
 
 def _parts(owners: Mapping[str, str], by_name: Mapping[str, Node], user_model: keras.Model) -> dict[str, str]:

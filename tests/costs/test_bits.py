@@ -6,17 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from mpsearch import models
+from mpsearch import facts_of, models
 from mpsearch.config import Config, QuantizerSpec, Role
 from mpsearch.costs.bits import BitCost, ReferenceBits
 from mpsearch.errors import ConfigError
-from mpsearch.network.canonical import canonical
-from mpsearch.network.sites import place_sites
 from mpsearch.objective import ForgivingFactor
-
-
-def facts_of(model, **options):
-    return place_sites(canonical(model), model, **options).facts
 
 
 @pytest.fixture(scope="module")
