@@ -76,7 +76,8 @@ def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
         else:
             _train(study, engine, trial, config, derived_seed(study.provenance.seed, sequence, "training"), progress)
     except (KeyboardInterrupt, SystemExit):
-        study.interrupt(trial)
+        if study.record(trial.number).state is State.RUNNING:  # it may have come just after the trial's end
+            study.interrupt(trial)
         raise
     except BaseException as error:
         if study.record(trial.number).state is State.RUNNING:
