@@ -218,24 +218,36 @@ class Study:
         return max((t.user_attrs.get("sequence", -1) for t in self._trials()), default=-1) + 1
 
     def _break(self, number: int, trial: FrozenTrial, cause: str) -> None:
-        attempt = trial.user_attrs.get("attempt", 1)
+        """Fail a trial that was cut off and queue its parameters again.
+
+        Each step may be the process's last: the retry is queued before the trial is failed, and not twice.
+        """
         attrs = trial.user_attrs
-        storage, trial_id = self._study._storage, trial._trial_id
+        attempt = attrs.get("attempt", 1)
         exhausted = attempt >= ATTEMPTS
         if exhausted:
             cause = f"{cause}; tried {attempt} times"
+        storage, trial_id = self._study._storage, trial._trial_id
         storage.set_trial_user_attr(trial_id, "cause", cause)
-        # a trial that died before its config was stored has nothing to try again, and no place in the study
         storage.set_trial_user_attr(trial_id, "broken", not exhausted)
+        parameters = _parameters_to_retry(trial)
+        queued = any(t.user_attrs.get("retry_of") == number for t in self._trials())
+        if parameters is not None and not exhausted and not queued:
+            again = {"origin": attrs.get("origin", self.provenance.sampler), "attempt": attempt + 1, "retry_of": number}
+            if "sequence" in attrs:
+                again["sequence"] = attrs["sequence"]
+            self._study.enqueue_trial(parameters, user_attrs=again)
         self._study.tell(number, state=TrialState.FAIL)
-        if "config" in attrs and not exhausted:
-            again = {
-                "origin": attrs.get("origin", ""),
-                "sequence": attrs["sequence"],
-                "attempt": attempt + 1,
-                "retry_of": number,
-            }
-            self._study.enqueue_trial(trial.params, user_attrs=again)
+
+
+def _parameters_to_retry(trial: FrozenTrial) -> dict[str, Any] | None:
+    """The parameters of a trial that was cut off; None where it died before the sampler had chosen them all.
+
+    Then the sampler chooses again, with the same seed: the trial has no place in the study yet.
+    """
+    if "fixed_params" in trial.system_attrs:  # it was queued
+        return dict(trial.system_attrs["fixed_params"])
+    return trial.params if "sequence" in trial.user_attrs else None
 
 
 def create_study(name: str, provenance: Provenance, storage: str | None = None) -> Study:

@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 
 import filelock
+import optuna
 import pytest
 
 from mpsearch.errors import StudyError
 from mpsearch.records import State
 from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, weights_file
-from mpsearch.study import open_study
+from mpsearch.search.engine import Outcome
+from mpsearch.study import Study, open_study
+from mpsearch.training import History
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,6 +94,109 @@ def test_an_interrupted_trial_is_broken_and_its_config_tried_again_with_its_seed
     assert records[1].cause == "interrupted"
     assert records[2].fingerprint == records[1].fingerprint
     assert told(whole.records()) == told(records)
+
+
+def test_ctrl_c_just_after_a_trial_ended_leaves_it_as_it_ended(tiny_study, tiny_engine):
+    study = tiny_study()
+
+    class Late(Silent):
+        def trial_ended(self, record):
+            raise KeyboardInterrupt
+
+    complete = study.complete
+
+    def completed_and_interrupted(trial, record):
+        complete(trial, record)
+        raise KeyboardInterrupt
+
+    study.complete = completed_and_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tiny_engine, 2, Silent())
+    with pytest.raises(KeyboardInterrupt):
+        run(open_study("tiny"), tiny_engine, 2, Late())
+    assert [r.state for r in open_study("tiny").records()] == [State.COMPLETE, State.COMPLETE]
+
+
+WRITES = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+)
+
+
+class Killed(BaseException):
+    """The process is dead: nothing that it does after this reaches the storage."""
+
+
+class Mortal(optuna.storages.InMemoryStorage):
+    """A storage whose process dies before the write with a given number."""
+
+    writes, dies_at = 0, None
+
+
+def _counted(name):
+    def method(self, *args, **options):
+        if self.dies_at is not None and self.writes >= self.dies_at:
+            raise Killed
+        self.writes += 1
+        return getattr(optuna.storages.InMemoryStorage, name)(self, *args, **options)
+
+    return method
+
+
+for _name in WRITES:
+    setattr(Mortal, _name, _counted(_name))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
+    tiny_study, tiny_engine, tmp_path, monkeypatch, sampler
+):
+    """Dies before every single write, and then before every nineteenth of the next run; each time the study goes on."""
+    provenance, space = tiny_study(sampler=sampler).provenance, tiny_engine.network.space
+
+    def train(config, seed, recipe=None, report=None, **options):
+        metric = seed % 1000 / 1000
+        report(0, {"val_accuracy": metric})
+        return Outcome(metric, History([]), seconds=0.0, state=[])
+
+    monkeypatch.setattr(tiny_engine, "train", train)
+
+    def new():
+        storage = Mortal()
+        study = optuna.create_study(storage=storage)
+        study.set_user_attr("mpsearch", vars(provenance))
+        made = Study(study, tmp_path / "runs")
+        if sampler != "grid":
+            made.enqueue(space, space.uniform(8), "uniform 8")
+        storage.writes = 0
+        return made, storage
+
+    def attempt(study, storage, dies_at=None):
+        storage.writes, storage.dies_at = 0, dies_at
+        try:
+            run(study, tiny_engine, 3, Silent())
+        except Killed:
+            return False
+        return True
+
+    whole, storage = new()
+    assert attempt(whole, storage)
+    expected, writes = told(whole.records()), storage.writes
+    assert writes > 30
+    for first in range(writes):
+        for second in (None, *range(0, writes, 19)):
+            study, storage = new()
+            assert not attempt(study, storage, first)
+            if second is not None:
+                attempt(study, storage, second)
+            assert attempt(study, storage)
+            assert told(study.records()) == expected, (first, second)
+            origins = {r.origin for r in study.records() if r.state is State.COMPLETE}
+            assert origins == ({"grid"} if sampler == "grid" else {"uniform 8", "tpe"}), (first, second)
 
 
 def test_a_config_that_breaks_three_times_is_failed(tiny_study, tiny_engine):
