@@ -28,11 +28,12 @@ class FineTuned:
     Attributes:
         trial: number of the trial whose config it is.
         config: its specs, after a change of scale mode where one was asked for.
+        before: validation metric before fine-tuning, with the trial's weights where they were kept.
         validation, test: metric of the best epoch on the validation split, and on the test split.
         score: validation metric × Forgiving Factor.
         total_bits: its cost.
         delta: the Forgiving Factor's δ, a fraction.
-        epochs, best_epoch: trained, and the one kept (from 0).
+        epochs, best_epoch: trained, and the one kept (from 0); -1 where none was better than before.
         seconds: wall time.
         folder: with `weights.npz`, `epochs.csv`, `result.json` and TensorBoard's files.
         changed_alpha: the scale mode that replaced `auto`, if any.
@@ -40,6 +41,7 @@ class FineTuned:
 
     trial: int
     config: Config
+    before: float
     validation: float
     test: float
     score: float
@@ -62,7 +64,8 @@ def finetune(
 ) -> FineTuned:
     """Train one trial's config by the fine-tuning recipe and keep its best epoch.
 
-    It goes on from the trial's weights where they were kept, else from the float weights.
+    It goes on from the trial's weights where they were kept, else from the float weights; where no epoch is better
+    than these, they are kept.
 
     Args:
         study: that the trial is of.
@@ -81,12 +84,20 @@ def finetune(
     folder = _folder(study, record.number, changed_alpha)
     started = time.perf_counter()
     stored = weights_file(study, record.number)
-    name, best = f"val_{engine.task.metric}", -np.inf
+    start = load_weights(stored) if stored.exists() else None
+    name, recipe = f"val_{engine.task.metric}", engine.task.finetune_recipe
+    session = engine.session(recipe.optimizer)
+    engine.network.set_config(config)
+    if start is not None:
+        engine.network.load_state(start)
+    before = session.evaluate(engine.data, engine.data.validation)[engine.task.metric]
+    best, best_epoch = before, -1
+    save_weights(folder / "weights.npz", engine.network.state())
 
     def checkpoint(epoch: int, logs: dict[str, float]) -> None:
-        nonlocal best
+        nonlocal best, best_epoch
         if logs[name] > best:
-            best = logs[name]
+            best, best_epoch = logs[name], epoch
             save_weights(folder / "weights.npz", engine.network.state())
         if report is not None:
             report(epoch, logs)
@@ -94,25 +105,25 @@ def finetune(
     outcome = engine.train(
         config,
         derived_seed(study.provenance.seed, record.sequence, "finetuning"),
-        engine.task.finetune_recipe,
+        recipe,
         checkpoint,
         logging_callbacks(folder),
-        start=load_weights(stored) if stored.exists() else None,
+        start=start,
     )
-    engine.network.load_state(outcome.state)
-    session = engine.session(engine.task.finetune_recipe.optimizer)
+    engine.network.load_state(load_weights(folder / "weights.npz"))
     test = session.evaluate(engine.data, engine.data.test)[engine.task.metric]
     costs = engine.cost(config)
     result = FineTuned(
         trial=record.number,
         config=config,
-        validation=outcome.metric,
+        before=before,
+        validation=best,
         test=test,
-        score=engine.score(outcome.metric, costs),
+        score=engine.score(best, costs),
         total_bits=costs.total_bits,
         delta=engine.delta(costs),
         epochs=len(outcome.history.epochs),
-        best_epoch=outcome.history.best_epoch,
+        best_epoch=best_epoch,
         seconds=time.perf_counter() - started,
         folder=folder,
         changed_alpha=changed_alpha,

@@ -10,6 +10,9 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
@@ -308,10 +311,10 @@ def _storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorag
             )
         DEFAULT_DATABASE.parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{DEFAULT_DATABASE}"
+    # a connection for each transaction: an SQLite file is left open by nobody, and costs next to nothing to open
+    options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if url.startswith("sqlite") else None
     try:
-        return optuna.storages.RDBStorage(
-            url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-        )
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
         raise StudyError(
             f"can't open the storage {_shown(url)}: {type(error).__name__}: {_first_line(error)}"
@@ -320,9 +323,6 @@ def _storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorag
 
 def _shown(url: str | None) -> str:
     """A storage's URL without its password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     if url is None:
         return str(DEFAULT_DATABASE)
     try:

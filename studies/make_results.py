@@ -68,6 +68,7 @@ def results(study: dict[str, Any], about: str) -> str:
             {
                 "trial": tuned["trial"],
                 "scale modes": "as searched" if tuned["changed_alpha"] is None else f"auto → {tuned['changed_alpha']}",
+                "before": f"{tuned['before']:.4f}",
                 f"validation {metric}": f"{tuned['validation']:.4f}",
                 f"test {metric}": f"{tuned['test']:.4f}",
                 "bits": f"{tuned['total_bits']:,}",

@@ -8,7 +8,7 @@ import pytest
 from mpsearch.config import Alpha
 from mpsearch.errors import StudyError
 from mpsearch.finetuning import finetune, finetuned_of
-from mpsearch.runners.inprocess import run, weights_file
+from mpsearch.runners.inprocess import load_weights, run, weights_file
 
 
 class Silent:
@@ -28,8 +28,9 @@ def test_the_best_epoch_is_kept_and_judged_on_the_test_split(study, tiny_engine)
     record, seen = study.record(0), []
     result = finetune(study, tiny_engine, record, report=lambda epoch, logs: seen.append(logs["val_accuracy"]))
     assert result.epochs == len(seen) <= 3
-    assert result.validation == max(seen)
-    assert seen.index(max(seen)) == result.best_epoch
+    assert result.before == pytest.approx(record.metric)
+    assert result.validation == max(result.before, *seen)
+    assert result.best_epoch == ([result.before, *seen].index(result.validation) - 1)
     config, state = finetuned_of(study, 0)
     assert config == record.config
     tiny_engine.network.set_config(config)
@@ -42,6 +43,21 @@ def test_the_best_epoch_is_kept_and_judged_on_the_test_split(study, tiny_engine)
     assert len((result.folder / "epochs.csv").read_text().splitlines()) == result.epochs + 1
     assert study.notes("finetuned")["finetuned trial-0"]["test"] == result.test
     assert json.loads((result.folder / "result.json").read_text())["trial"] == 0
+
+
+def test_where_no_epoch_is_better_the_trials_weights_are_kept(study, tiny_engine, monkeypatch):
+    train, score = tiny_engine.train, study.record(0).metric
+
+    def worse(config, seed, recipe, report, callbacks, start):
+        return train(
+            config, seed, recipe, lambda epoch, logs: report(epoch, {**logs, "val_accuracy": 0.1}), callbacks, start
+        )
+
+    monkeypatch.setattr(tiny_engine, "train", worse)
+    result = finetune(study, tiny_engine, study.record(0))
+    assert (result.validation, result.best_epoch) == (pytest.approx(score), -1)
+    for kept, trials in zip(finetuned_of(study, 0)[1], load_weights(weights_file(study, 0)), strict=True):
+        np.testing.assert_array_equal(kept, trials)
 
 
 def test_it_goes_on_from_the_trials_weights_where_they_were_kept(study, tiny_engine, monkeypatch):

@@ -60,8 +60,7 @@ def test_unknown_samplers_and_pruners_are_refused(tiny_study):
 
 def test_studies_of_others_and_of_later_versions_are_refused(tiny_study, tmp_path):
     study = tiny_study("mine")
-    url = "sqlite:///studies/mpsearch.db"
-    optuna.create_study(storage=url, study_name="other")
+    optuna.create_study(storage=study._study._storage, study_name="other")
     with pytest.raises(StudyError, match="wasn't made by mpsearch"):
         open_study("other")
     study._study.set_user_attr("mpsearch", {**vars(study.provenance), "format": 99})

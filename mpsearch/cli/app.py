@@ -106,6 +106,7 @@ def finetune(
     rows = [
         {
             "trial": r.trial,
+            "before": r.before,
             f"validation {opened.provenance.metric}": r.validation,
             f"test {opened.provenance.metric}": r.test,
             "bits": r.total_bits,
@@ -113,11 +114,13 @@ def finetune(
             "score": r.score,
             "best epoch": r.best_epoch + 1,
             "seconds": round(r.seconds),
-            "folder": str(r.folder),
         }
         for r in results
     ]
     print_table(rows, f"{name}, fine-tuned")
+    print("before: validation with the trial's weights; best epoch 0: no epoch was better, these are kept")
+    for r in results:
+        print(f"trial {r.trial}: {r.folder}")
 
 
 @app.command(epilog="Example: mpsearch export resnet8 --format keras --out exports/resnet8")
