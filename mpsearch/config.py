@@ -62,7 +62,7 @@ class QuantizerSpec:
         signed: whether codes carry a sign; None lets the site decide (kernels and biases are
             signed, a feature map is unsigned where it can't be negative).
         affine: codes with a zero-point over [min, max] (feature maps only).
-        range: where a feature map's range comes from.
+        range: where a feature map's range comes from; fixed-point codes have none of their own.
     """
 
     bits: int
@@ -90,6 +90,10 @@ class QuantizerSpec:
             )
         if self.affine and self.alpha not in (Alpha.AUTO, Alpha.AUTO_PO2):
             raise ConfigError(f'affine codes need alpha "auto" or "auto_po2", but got "{self.alpha}"')
+        if self.alpha is Alpha.FIXED and self.range is not RangeRule.MOVING:
+            raise ConfigError(
+                f'fixed-point codes know no range, but got integer={self.integer}, range="{self.range}": leave one out'
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; options that have their default value are left out."""

@@ -77,7 +77,7 @@ def check_unchanged(study: Study, file: SpaceFile, data: Data, space: ResolvedSp
         lines = difflib.unified_diff(
             was.space_text.splitlines(), file.text.splitlines(), "in the study", str(file.path), lineterm="", n=1
         )
-        shown += list(lines)[:DIFFERENCE_LINES]
+        shown += list(lines)[:DIFFERENCE_LINES] or ["a module that the space file imports changed"]
     if "data_fingerprint" in changes:
         shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
     difference = "\n".join(shown)

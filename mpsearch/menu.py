@@ -1,7 +1,7 @@
 """Menus: the widths and scale modes that a site may take, written with `bits`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mpsearch.config import Alpha, QuantizerSpec, RangeRule, check_bits, parse_alpha, parse_range
@@ -23,11 +23,17 @@ class Menu:
     range: RangeRule | None = None
 
     def inherit(self, base: "Menu | None") -> "Menu":
-        """This menu, with the options it leaves open taken from `base`."""
+        """This menu, with the options it leaves open taken from `base`; fixed point takes over no zero-point or range.
+
+        Raises:
+            ConfigError: the options exclude each other.
+        """
         if base is None:
             return self
         own_scale = self.alphas is not None
-        return Menu(
+        if self.integer is not None:
+            base = replace(base, affine=None, range=None)
+        menu = Menu(
             self.widths,
             self.alphas if own_scale else base.alphas,
             self.integer if own_scale else base.integer,
@@ -35,6 +41,8 @@ class Menu:
             base.affine if self.affine is None else self.affine,
             base.range if self.range is None else self.range,
         )
+        _ = menu.specs  # raises where the options exclude each other
+        return menu
 
     @cached_property
     def specs(self) -> tuple[QuantizerSpec, ...]:
@@ -80,7 +88,8 @@ def bits(
         signed: force signed or unsigned codes on feature maps; default: unsigned where the tensor
             can't be negative.
         affine: codes with a zero-point over [min, max], for feature maps.
-        range: "moving" (calibrated, then a moving average; the default) or "batch", for feature maps.
+        range: "moving" (calibrated, then a moving average; the default) or "batch", for feature maps; fixed point
+            has no range.
 
     Raises:
         ConfigError: a width or option that doesn't exist, or options that exclude each other.

@@ -219,6 +219,8 @@ class Space:
         kernel, bias, activation: menus of the roles; a role without a menu stays float.
         requantize_merge_inputs: give the inputs of additions that other layers read too quantizers of their
             own, so that all inputs and the output of an addition are quantized for it.
+        batch_norm: what happens to a BatchNorm that can't be folded: "keep" it as a layer of its own, or "refuse"
+            the model.
 
     Statements (`at`, `pin`, `tie`, `skip`, `search_alpha`) name layers by name, by glob (`block_*_expand`)
     or by class (`Conv2D`). They are checked when the space is resolved; nothing is ignored in silence.
@@ -228,16 +230,19 @@ class Space:
     bias: Menu | None = None
     activation: Menu | None = None
     requantize_merge_inputs: bool = False
+    batch_norm: str = "keep"
     _menus: list[tuple[str, str, Role, Menu | tuple[Alpha, ...]]] = field(default_factory=list, repr=False)
     _pins: list[tuple[str, str, Role, Menu]] = field(default_factory=list, repr=False)
     _ties: list[tuple[str, tuple[str, ...], tuple[Role, ...]]] = field(default_factory=list, repr=False)
-    _skips: list[tuple[str, str, tuple[Role, ...]]] = field(default_factory=list, repr=False)
+    _skips: list[tuple[str, str, tuple[Role, ...] | None]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         for role in Role:
             menu = getattr(self, role.value)
             if menu is not None and not isinstance(menu, Menu):
                 raise SpaceError(f"`{role.value}` needs a menu such as bits(4, 8, 16), but got {menu!r}")
+        if self.batch_norm not in ("keep", "refuse"):
+            raise SpaceError(f'`batch_norm` must be "keep" or "refuse", but got {self.batch_norm!r}')
 
     def at(
         self, pattern: str, *, kernel: Menu | None = None, bias: Menu | None = None, activation: Menu | None = None
@@ -273,9 +278,10 @@ class Space:
         self._ties.append((f"tie({', '.join(repr(p) for p in patterns)})", patterns, parsed))
         return self
 
-    def skip(self, pattern: str, roles: Iterable[str] = ("kernel", "bias", "activation")) -> "Space":
-        """Leave matching layers in float."""
-        self._skips.append((f'skip("{pattern}")', pattern, tuple(_role(role) for role in roles)))
+    def skip(self, pattern: str, roles: Iterable[str] | None = None) -> "Space":
+        """Leave matching layers, or only these roles of theirs, in float."""
+        parsed = None if roles is None else tuple(_role(role) for role in roles)
+        self._skips.append((f'skip("{pattern}")', pattern, parsed))
         return self
 
     def search_alpha(self, role: str, *alphas: str, pattern: str = "*") -> "Space":
@@ -338,7 +344,7 @@ class Space:
         skipped: dict[str, str] = {}
         for statement, pattern, roles in self._skips:
             # a layer without sites, such as a softmax, stays float anyway: saying so is no mistake
-            matching = _matching(statement, pattern, facts, sites, roles, without_sites=True)
+            matching = _matching(statement, pattern, facts, sites, roles or tuple(Role), without_sites=roles is None)
             skipped.update(dict.fromkeys(matching, statement))
         for statement, pattern, role, change in self._menus:
             if isinstance(change, Menu) and any(layer.name == pattern for layer in facts.layers):

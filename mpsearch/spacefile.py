@@ -2,15 +2,20 @@
 
 import difflib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mpsearch.beside import PrivatePackage
 from mpsearch.costs.bits import ReferenceBits
 from mpsearch.errors import DataMissingError, MpsearchError, SpaceError
 from mpsearch.objective import ForgivingFactor
 from mpsearch.space import Space
 from mpsearch.task import Task
+
+NAMES: dict[str, type] = {"task": Task, "space": Space, "forgiving": ForgivingFactor, "reference": ReferenceBits}
+"""What a space file may define; `task` and `space` it must."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class SpaceFile:
         space: what is searched.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
+        modules: files beside it that it imported when it was executed, as paths relative to its folder, to the
+            SHA-256 of each. What its functions import when they run is not among them.
     """
 
     path: Path
@@ -32,11 +39,15 @@ class SpaceFile:
     space: Space
     forgiving: ForgivingFactor = field(default_factory=ForgivingFactor)
     reference: ReferenceBits = field(default_factory=ReferenceBits)
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the text, 16 hex digits."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        """SHA-256 of the text and of the modules beside it, 16 hex digits."""
+        digest = hashlib.sha256(self.text.encode())
+        for path, content in sorted(self.modules.items()):
+            digest.update(f"\0{path}\0{content}".encode())
+        return digest.hexdigest()[:16]
 
 
 def space_folders() -> tuple[Path, ...]:
@@ -75,30 +86,51 @@ def recorded_path(path: Path) -> str:
 def load_space_file(path: Path, text: str | None = None) -> SpaceFile:
     """Execute a space file.
 
+    It may import modules that lie in its folder, at once or in functions that run later, absolutely
+    (`import helper`) or relatively (`from .helper import build`). They are its own: a file executed again imports
+    them anew, and two space files with modules of one name each get theirs.
+
     Args:
-        path: the file; relative imports and `__file__` refer to it.
+        path: the file; imports and `__file__` refer to it.
         text: its text, where it is not to be read from the file.
 
     Raises:
-        SpaceError: it can't be executed, or lacks `task` or `space`.
+        SpaceError: it can't be executed, lacks `task` or `space`, or defines a part of a search under a name that
+            nothing reads.
     """
-    text = path.read_text() if text is None else text
-    names: dict[str, Any] = {"__name__": f"mpsearch_space_{path.stem}", "__file__": str(path)}
+    text = path.read_text(encoding="utf-8") if text is None else text
     try:
-        exec(compile(text, str(path), "exec"), names)
+        code = compile(text, str(path), "exec", dont_inherit=True)
+        package = PrivatePackage(path.parent)
+        names = package.execute(code, path.stem)
     except MpsearchError as error:
         raise type(error)(f"{path}{_line_of(error, path)}: {error}") from error
     except Exception as error:
         raise SpaceError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}") from error
+    modules = {
+        str(file.relative_to(package.folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in package.files()
+    }
+    return SpaceFile(path, text, **_parts(path, names), modules=modules)
+
+
+def _parts(path: Path, names: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts that a space file defines, by name."""
     found: dict[str, Any] = {}
-    for name, kind in (("task", Task), ("space", Space), ("forgiving", ForgivingFactor), ("reference", ReferenceBits)):
+    for name, kind in NAMES.items():
         if name in names:
             if not isinstance(names[name], kind):
                 raise SpaceError(f"{path}: `{name}` must be a {kind.__name__}, but is {names[name]!r}")
             found[name] = names[name]
         elif name in ("task", "space"):
             raise SpaceError(f"{path}: defines no `{name}`; a space file needs `{name} = {kind.__name__}(…)`")
-    return SpaceFile(path, text, **found)
+    for name, value in names.items():
+        for known, kind in NAMES.items():
+            if isinstance(value, kind) and name != known and value is not found.get(known) and name[0] != "_":
+                raise SpaceError(
+                    f"{path}: `{name}` is a {kind.__name__}, but only the one called `{known}` is used: rename it, or "
+                    f"call it `_{name}` where it only helps to make others"
+                )
+    return found
 
 
 def _line_of(error: BaseException, path: Path) -> str:

@@ -21,7 +21,7 @@ def specs(draw):
         integer=draw(st.integers(-4, 8)) if alpha is Alpha.FIXED else None,
         signed=draw(st.sampled_from([None, True, False])),
         affine=alpha in (Alpha.AUTO, Alpha.AUTO_PO2) and draw(st.booleans()),
-        range=draw(st.sampled_from(RangeRule)),
+        range=RangeRule.MOVING if alpha is Alpha.FIXED else draw(st.sampled_from(RangeRule)),
     )
 
 
@@ -42,6 +42,7 @@ def test_widths_other_than_2_to_32_are_refused(bits):
         ({"alpha": "fixed"}, '`integer` and alpha="fixed" go together, but got integer=None, alpha="fixed"'),
         ({"integer": 3}, '`integer` and alpha="fixed" go together, but got integer=3, alpha="auto"'),
         ({"alpha": "fixed", "integer": 3, "affine": True}, 'affine codes need .*, but got "fixed"'),
+        ({"alpha": "fixed", "integer": 3, "range": "batch"}, "fixed-point codes know no range"),
         ({"alpha": "qkeras_po2", "affine": True}, 'affine codes need .*, but got "qkeras_po2"'),
     ],
 )

@@ -17,6 +17,7 @@ PACKAGE = Path(mpsearch.__file__).parent
 # each other and may import each other only where they are one package.
 TABLE = (
     ("errors",),
+    ("beside",),
     ("folders",),
     ("config",),
     ("facts",),
@@ -45,6 +46,7 @@ TABLE = (
 LEVEL = {name: level for level, names in enumerate(TABLE) for name in names}
 FREE_OF_KERAS = (
     "errors",
+    "beside",
     "config",
     "facts",
     "records",

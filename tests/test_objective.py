@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from mpsearch.errors import ConfigError
@@ -21,12 +22,36 @@ def test_dearer_trials_lose_by_delta_n_and_stress_scales_the_reference():
     assert ForgivingFactor(rate=math.e).delta(100 / math.e, 100) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("options", [{"rate": 1.0}, {"stress": 0.0}])
-def test_meaningless_options_are_refused(options):
-    with pytest.raises(ConfigError, match="must be above"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 1.0}, "`rate` must be above 1, but got 1.0"),
+        ({"stress": 0.0}, "`stress` must be above 0, but got 0.0"),
+        ({"delta_p": -5}, "`delta_p` must be at least 0, but got -5"),
+        ({"delta_n": math.nan}, "`delta_n` must be a number, but got nan"),
+        ({"delta_p": "x"}, "`delta_p` must be a number, but got 'x'"),
+        ({"rate": True}, "`rate` must be a number, but got True"),
+        ({"stress": math.inf}, "`stress` must be a number, but got inf"),
+    ],
+)
+def test_meaningless_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
         ForgivingFactor(**options)
 
 
 def test_costs_of_zero_are_refused():
-    with pytest.raises(ConfigError, match="above 0"):
-        ForgivingFactor().delta(0, 100)
+    for cost, reference in ((0, 100), (100, 0), (np.array([3, 0]), 100), (math.nan, 100)):
+        with pytest.raises(ConfigError, match="above 0"):
+            ForgivingFactor().delta(cost, reference)
+
+
+def test_arrays_give_what_their_numbers_give():
+    factor, costs = ForgivingFactor(delta_p=7, delta_n=3, rate=3, stress=0.8), np.arange(1, 400).reshape(3, 133)
+    deltas, scores = factor.delta(costs, 100), factor.score(0.9, costs, 100)
+    assert deltas.shape == scores.shape == costs.shape
+    assert {type(factor.delta(50, 100)), type(factor.score(0.9, 50, 100))} == {float}
+    for index in np.ndindex(costs.shape):
+        assert deltas[index] == factor.delta(int(costs[index]), 100)
+        assert scores[index] == factor.score(0.9, int(costs[index]), 100)
+    metrics = np.linspace(0, 1, 133)
+    np.testing.assert_array_equal(factor.score(metrics, costs, 100), metrics * (1 + deltas))

@@ -76,6 +76,7 @@ def test_a_menu_lists_every_width_with_every_scale_mode():
         ((8,), {"alpha": "auto", "integer": 2}, "excludes `alpha`, but got integer=2, alpha='auto'"),
         ((8,), {"alpha": "fixed"}, '`integer` and alpha="fixed" go together'),
         ((8,), {"integer": 2, "affine": True}, "affine codes need"),
+        ((8,), {"integer": 3, "range": "batch"}, 'know no range, but got integer=3, range="batch": leave one out'),
         ((8,), {"range": "epoch"}, "range rule must be one of .* but got 'epoch'"),
     ],
 )
@@ -116,6 +117,11 @@ def test_at_takes_open_options_from_the_role():
     assert menus["conv_0/kernel"] == "2 auto_po2"
     assert menus["conv_1/kernel"] == "2 auto"
     assert menus["conv_0/activation"] == "4 auto signed range=batch"
+
+
+def test_fixed_point_takes_over_the_sign_but_no_range_or_zero_point():
+    space = space_of(activation=bits(8, range="batch", affine=True, signed=False))
+    assert menus_of(space.at("add", activation=bits(4, integer=2)))["add/activation"] == "4 fixed.2 unsigned"
 
 
 def test_at_gives_a_menu_to_a_role_without_one():
@@ -210,6 +216,8 @@ def test_search_alpha_holds_whether_a_narrower_menu_comes_before_or_after():
             r"matches softmax \(Activation\), but none has a quantizable activation",
         ),
         (lambda s: s.skip("conv_0_bn"), r"`conv_0_bn`, which has no site of its own: it is part of `conv_0`"),
+        (lambda s: s.skip("add", roles=("kernel",)), r"matches add \(Add\), but none has a quantizable kernel"),
+        (lambda s: s.skip("softmax", roles=["activation"]), "but none has a quantizable activation"),
         (lambda s: s.tie("conv_0", "softmax"), "softmax"),
         (
             lambda s: s.pin("conv_0", kernel=5),
@@ -273,6 +281,13 @@ def test_a_class_pattern_may_be_skipped_in_part_as_a_glob_may():
 def test_a_role_given_anything_but_a_menu_is_refused():
     with pytest.raises(SpaceError, match=r"`kernel` needs a menu such as bits\(4, 8, 16\), but got 8"):
         Space(kernel=8)
+
+
+def test_a_batch_norm_is_kept_or_refused():
+    assert Space().batch_norm == "keep"
+    assert Space(batch_norm="refuse").batch_norm == "refuse"
+    with pytest.raises(SpaceError, match='`batch_norm` must be "keep" or "refuse", but got \'fold\''):
+        Space(batch_norm="fold")
 
 
 def test_an_empty_space_is_refused():

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mpsearch.config import Config, Role
+from mpsearch.config import MAX_BITS, Config, Role
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
 
@@ -30,7 +30,8 @@ class ReferenceBits:
 
     Attributes:
         kernel, bias, activation: reference width of each role, in bits.
-        input, output: bits of an input element, and of an output element of a softmax layer of its own.
+        input, output: bits of an input element, and of an output element of a softmax layer of its own; 0 leaves them
+            out.
     """
 
     kernel: int = 16
@@ -38,6 +39,14 @@ class ReferenceBits:
     activation: int = 16
     input: int = 8
     output: int = 8
+
+    def __post_init__(self) -> None:
+        for name, low in (("kernel", 1), ("bias", 1), ("activation", 1), ("input", 0), ("output", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_BITS:
+                raise ConfigError(
+                    f"`{name}` must be an integer from {low} to {MAX_BITS} bits, but ReferenceBits got {value!r}"
+                )
 
     def of(self, role: Role) -> int:
         """Reference width of a role, in bits."""

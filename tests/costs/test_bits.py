@@ -79,6 +79,22 @@ def test_a_site_left_in_float_counts_32_bits(dense):
     assert cost(Config({})).total_bits == (3 + 6 + 2 + 2) * 32 + 3 * 8
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel": -3}, "`kernel` must be an integer from 1 to 32 bits, but ReferenceBits got -3"),
+        ({"bias": 0}, "`bias` must be an integer from 1"),
+        ({"activation": 33}, "`activation` must be .* got 33"),
+        ({"input": -1}, "`input` must be an integer from 0"),
+        ({"output": 8.0}, "`output` must be .* got 8.0"),
+        ({"kernel": True}, "`kernel` must be .* got True"),
+    ],
+)
+def test_reference_widths_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        ReferenceBits(**options)
+
+
 def test_unknown_sites_and_wrong_shapes_are_refused(dense):
     with pytest.raises(ConfigError, match="doesn't have: \\['other/kernel'\\]"):
         BitCost(dense)(Config({"other/kernel": QuantizerSpec(8)}))
