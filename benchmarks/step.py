@@ -4,7 +4,7 @@
 
 The two are run alternately, a few steps each; medians and their ratio are printed as JSON, with the kernels'
 scale mode `auto` and `auto_po2` apart. Everything that a trial does is included: kernels, biases and feature maps
-quantized, moving ranges updated, Adam. `--switch` adds the milliseconds that switching the config takes.
+quantized, moving ranges updated, Adam. The milliseconds that switching the config takes are printed as well.
 """
 
 import argparse

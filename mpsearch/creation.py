@@ -19,7 +19,7 @@ DIFFERENCE_LINES = 40
 
 def resolve(file: SpaceFile, data: Data) -> ResolvedSpace:
     """The exact space of a space file. Builds the model, but needs no weights."""
-    facts = facts_of(file.task.model(), data.nonnegative_inputs, file.space.requantize_merge_inputs)
+    facts = facts_of(file.task.build(), data.nonnegative_inputs, file.space.requantize_merge_inputs)
     return file.space.resolve(facts)
 
 

@@ -35,6 +35,16 @@ class Split:
         """The first `n` samples (all, where there are fewer)."""
         return Split(self.x[:n], self.y[:n])
 
+    def spread(self, n: int) -> "Split":
+        """`n` samples evenly spaced from the first to the last (all, where there are fewer).
+
+        Where samples are sorted by class, they are of all classes alike.
+        """
+        if n >= len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, n).round().astype(np.intp)
+        return Split(self.x[chosen], self.y[chosen])
+
 
 @dataclass(frozen=True)
 class Data:

@@ -18,6 +18,8 @@ from mpsearch.training import History, Report, Session
 
 Arrays = Sequence[np.ndarray]
 
+FLOAT_SEED = 0  # of all randomness in training a float model
+
 
 def float_model(task: Task, data: Data, beside: Path, report: Report | None = None) -> keras.Model:
     """The task's float model with weights: of its file, of the cache, or trained now.
@@ -33,11 +35,11 @@ def float_model(task: Task, data: Data, beside: Path, report: Report | None = No
         ModelError: its arrays fit neither the model nor its folded form.
     """
     if task.weights is not None:
-        return with_weights(functional(task.model()), find_weights(task.weights, beside))
+        return with_weights(functional(task.build()), find_weights(task.weights, beside))
     cached = cached_weights(task, data)
     if not cached.exists():
         train_float(task, data, report)
-    model = functional(task.model())
+    model = functional(task.build())
     model.load_weights(cached)
     return model
 
@@ -45,11 +47,9 @@ def float_model(task: Task, data: Data, beside: Path, report: Report | None = No
 def train_float(task: Task, data: Data, report: Report | None = None) -> History:
     """Train the task's float model, BatchNorm included, and keep its best epoch in the cache."""
     recipe = task.float_recipe
-    seed = 0
-    keras.utils.set_random_seed(seed)
-    model = functional(task.model())
+    model = _seeded(task)
     session = Session(model, recipe.optimizer, task.loss, task.metric)
-    history = session.fit(data, recipe, seed, report, keep_best=True)
+    history = session.fit(data, recipe, FLOAT_SEED, report, keep_best=True)
     for variable, value in zip(model.weights, history.best_state or [], strict=True):
         variable.assign(value)
     target = cached_weights(task, data)
@@ -61,16 +61,58 @@ def train_float(task: Task, data: Data, report: Report | None = None) -> History
 
 
 def cached_weights(task: Task, data: Data) -> Path:
-    """Where the trained float weights of a task are kept: named by model, data and recipe."""
-    model, recipe = functional(task.model()), task.float_recipe
+    """Where the trained float weights of a task are kept: named by architecture, first weights, data and recipe."""
+    recipe = task.float_recipe
+    model = _seeded(task)
     identity = {
-        "layers": [[type(layer).__name__, [list(w.shape) for w in layer.weights]] for layer in model.layers],
+        "layers": architecture(model),
+        "weights": [hashlib.sha256(np.ascontiguousarray(w).data).hexdigest() for w in model.get_weights()],
         "data": data.fingerprint,
         "rates": [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)],
         "recipe": [recipe.batch_size, recipe.optimizer, recipe.patience, task.loss, task.metric],
     }
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    return cache_folder() / "float" / f"{model.name}-{key}.weights.h5"
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_folder() / "float" / f"{key}.weights.h5"
+
+
+def architecture(model: keras.Model) -> Any:
+    """Plain data that says what a functional model computes: its layers' options and connections, without names."""
+    return _unnamed(json.loads(model.to_json())["config"])
+
+
+def _unnamed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a model with layers' numbers in place of their names; nested models alike."""
+    numbers = {entry["config"]["name"]: number for number, entry in enumerate(config["layers"])}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: [numbers[item[0]], *item[1:]] if key == "keras_history" else renamed(item)
+                for key, item in value.items()
+            }
+        return [renamed(item) for item in value] if isinstance(value, list) else value
+
+    def layer(entry: dict[str, Any]) -> dict[str, Any]:
+        own = {key: value for key, value in entry["config"].items() if key != "name"}
+        if "layers" in own:
+            own = _unnamed(own)
+        return {**entry, "name": None, "config": own, "inbound_nodes": renamed(entry.get("inbound_nodes", []))}
+
+    def ends(places: Any) -> Any:
+        if isinstance(places, list) and len(places) == 3 and places[0] in numbers:
+            return [numbers[places[0]], *places[1:]]
+        if isinstance(places, dict):
+            return {key: ends(place) for key, place in places.items()}
+        return [ends(place) for place in places]
+
+    named = {"name": None, "layers": [layer(entry) for entry in config["layers"]]}
+    return {**config, **named, **{key: ends(config[key]) for key in ("input_layers", "output_layers") if key in config}}
+
+
+def _seeded(task: Task) -> keras.Model:
+    """The task's model, functional, with the weights from which its float training starts."""
+    keras.utils.set_random_seed(FLOAT_SEED)
+    return functional(task.build())
 
 
 def find_weights(weights: str | Path, beside: Path) -> Path:
@@ -98,17 +140,43 @@ def with_weights(model: keras.Model, path: Path) -> keras.Model:
     Raises:
         ModelError: the arrays fit neither form, or the file can't be read.
     """
-    if path.name.endswith(".weights.h5"):
-        model.load_weights(path)
-        return model
-    found = _arrays_of(path)
+    by_object = path.name.endswith(".weights.h5")  # Keras 3 names such arrays by the kinds of the layers
+    found = {} if by_object else _arrays_of(path)
     reasons = []
     for form in [model, canonical(model)] if has_batch_norm(model) else [model]:
-        reason = _assign(form, found)
+        reason = _load(form, path) if by_object else _assign(form, found)
         if reason is None:
             return form
         reasons.append(f"{'folded' if form is not model else 'as built'}: {reason}")
     raise ModelError(f"the weights in {path.name} don't fit the model `{model.name}` ({'; '.join(reasons)})")
+
+
+def _load(model: keras.Model, path: Path) -> str | None:
+    """Load a `.weights.h5` file; a reason where it doesn't fit.
+
+    Raises:
+        ModelError: it isn't such a file.
+    """
+    import h5py
+
+    sizes: list[int] = []
+
+    def count(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "/vars/" in name and "seed_generator" not in name:
+            sizes.append(item.size)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(count)
+    except OSError as error:
+        raise ModelError(f"{path} isn't a Keras weights file: {error}") from error
+    if sum(sizes) != model.count_params():  # Keras leaves arrays aside that no layer asks for
+        return f"{model.count_params():,} weights, but the file has {sum(sizes):,}"
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _arrays_of(path: Path) -> dict[str, list[np.ndarray]]:

@@ -1,12 +1,13 @@
 """Task: the model, the data, the recipes and the metric of one search. Light: Keras comes when it is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpsearch.data import Data
-from mpsearch.errors import ConfigError
+from mpsearch.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     import keras
@@ -73,6 +74,25 @@ class Task:
     loss: str = "sparse_categorical_crossentropy"
     metric: str = "accuracy"
 
+    def build(self) -> "keras.Model":
+        """A new float model, under layer names that don't depend on what was built before.
+
+        Keras numbers the names of unnamed layers through a whole process (`dense`, `dense_1`, …); here each model is
+        numbered from the start, so that the sites of a study are found again.
+
+        Raises:
+            ModelError: `model` gives no keras.Model.
+        """
+        import keras
+
+        with _fresh_names():
+            model = self.model()
+        if not isinstance(model, keras.Model):
+            raise ModelError(
+                f"`Task.model` must be a function that returns a keras.Model, but it returned {type(model).__name__}"
+            )
+        return model
+
     @property
     def float_recipe(self) -> Training:
         """The recipe of `mpsearch train`."""
@@ -84,3 +104,20 @@ class Task:
     def finetune_recipe(self) -> Training:
         """The recipe of `mpsearch finetune`."""
         return self.finetuning or replace(self.training, epochs=10 * self.training.epochs, patience=10)
+
+
+@contextmanager
+def _fresh_names() -> Iterator[None]:
+    """Let Keras number unnamed layers from the start; afterwards its counters are past all names given."""
+    from keras.src.backend.common import global_state
+    from keras.src.utils.naming import reset_uids
+
+    key = "object_name_uids"  # Keras has no public way: `clear_session` would reset much more
+    before = dict(global_state.get_global_attribute(key) or {})
+    reset_uids()
+    try:
+        yield
+    finally:
+        counters = global_state.get_global_attribute(key)
+        for name, count in before.items():
+            counters[name] = max(count, counters[name])

@@ -37,3 +37,11 @@ def test_splits_that_do_not_fit_are_refused():
         Split(np.zeros((2, 1)), np.zeros(3))
     with pytest.raises(DataError, match="at least one sample"):
         Split(np.zeros((0, 1)), np.zeros(0))
+
+
+def test_spread_samples_are_of_all_classes_of_sorted_data():
+    split = Split(np.arange(1000), np.arange(1000) // 100)
+    chosen = split.spread(40)
+    assert np.bincount(chosen.y).tolist() == [4] * 10
+    assert (chosen.x[0], chosen.x[-1]) == (0, 999)
+    assert split.spread(1000) is split

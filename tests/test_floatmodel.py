@@ -8,8 +8,8 @@ import pytest
 
 from mpsearch import datasets, models
 from mpsearch.errors import DataMissingError, ModelError
-from mpsearch.floatmodel import cached_weights, find_weights, float_model, with_weights
-from mpsearch.network.canonical import canonical
+from mpsearch.floatmodel import architecture, cached_weights, find_weights, float_model, with_weights
+from mpsearch.network.canonical import canonical, functional, has_batch_norm
 
 
 def test_folded_and_unfolded_files_of_resnet8_give_the_same_model(shared):
@@ -28,18 +28,18 @@ def test_published_accuracy_of_the_weights_is_found_again(shared, monkeypatch):
     assert abs(np.mean(predicted == data.test.y[:3000]) - 0.834) < 0.015
 
 
+@pytest.mark.parametrize("folded", [False, True], ids=["as built", "folded"])
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
-def test_own_files_of_every_kind_are_read(small_model, tmp_path, suffix):
+def test_own_files_of_every_kind_and_form_are_read(small_model, tmp_path, suffix, folded):
     path = tmp_path / f"mine{suffix}"
-    if suffix == ".h5":
-        small_model.save_weights(tmp_path / "mine.weights.h5")
-        path = tmp_path / "mine.weights.h5"
-    elif suffix == ".keras":
-        small_model.save(path)
+    saved = canonical(small_model) if folded else small_model
+    if suffix == ".weights.h5":
+        saved.save_weights(path)
     else:
-        small_model.save_weights(path)
-    fresh = keras.models.clone_model(small_model)
-    for a, b in zip(with_weights(fresh, path).weights, small_model.weights, strict=True):
+        saved.save(path)
+    found = with_weights(keras.models.clone_model(small_model), path)
+    assert has_batch_norm(found) != folded
+    for a, b in zip(found.weights, saved.weights, strict=True):
         assert np.array_equal(a, b)
 
 
@@ -48,10 +48,27 @@ def test_weights_that_do_not_fit_are_refused_with_the_layer(shared):
         with_weights(models.ds_cnn(), shared / "models" / "resnet8_cifar10jpeg.h5")
 
 
-def test_a_file_that_is_none_is_refused(small_model, tmp_path):
-    (tmp_path / "broken.h5").write_bytes(b"no HDF5")
+def test_weights_h5_of_another_model_are_refused(small_model, tmp_path):
+    path = tmp_path / "mine.weights.h5"
+    models.small_cnn().save_weights(path)
+    with pytest.raises(ModelError, match=r"mine\.weights\.h5 don't fit the model `small` \(as built: .*; folded: "):
+        with_weights(keras.models.clone_model(small_model), path)
+
+
+def test_weights_h5_with_a_batch_norm_that_the_model_lacks_are_refused(tmp_path):
+    def dense(*more):
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), *more])
+
+    dense(keras.layers.BatchNormalization()).save_weights(tmp_path / "mine.weights.h5")
+    with pytest.raises(ModelError, match="15 weights, but the file has 27"):
+        with_weights(dense(), tmp_path / "mine.weights.h5")
+
+
+@pytest.mark.parametrize("name", ["broken.h5", "broken.weights.h5"])
+def test_a_file_that_is_none_is_refused(small_model, tmp_path, name):
+    (tmp_path / name).write_bytes(b"no HDF5")
     with pytest.raises(ModelError, match="isn't a Keras weights file"):
-        with_weights(small_model, tmp_path / "broken.h5")
+        with_weights(small_model, tmp_path / name)
 
 
 def test_a_missing_file_is_named_with_the_places(tmp_path, monkeypatch):
@@ -74,3 +91,51 @@ def test_float_weights_are_trained_once_and_cached_by_what_they_depend_on(tiny_f
     assert cached_weights(dataclasses.replace(tiny_file.task, float_training=longer), tiny_engine.data) != cached
     other = dataclasses.replace(tiny_engine.data, train=tiny_engine.data.train.head(9))
     assert cached_weights(tiny_file.task, other) != cached
+
+
+def net(name=None, filters=4, activation="relu", dropout=0.1, shortcut=True, inner="relu", **conv):
+    """A small model with a shortcut and a model within; only the first layer's name can be given."""
+    from keras import Input, Model, Sequential, layers
+
+    inputs = Input((6, 6, 1))
+    x = y = layers.Conv2D(filters, 3, activation=activation, name=name, **{"padding": "same", **conv})(inputs)
+    y = layers.Conv2D(filters, 1)(y)
+    z = layers.Conv2D(filters, 1)(y)
+    x = layers.Add()([x, z] if shortcut else [y, z])
+    x = layers.Dropout(dropout)(layers.Flatten()(x))
+    x = Sequential([Input((x.shape[-1],)), layers.Dense(5, activation=inner)])(x)
+    return Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+CHANGES = [
+    {"activation": "tanh"},
+    {"inner": "tanh"},
+    {"strides": 2, "padding": "valid"},
+    {"padding": "valid"},
+    {"dropout": 0.2},
+    {"kernel_regularizer": "l2"},
+    {"filters": 5},
+    {"shortcut": False},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_what_a_model_computes_is_told_apart(change):
+    assert architecture(functional(net(**change))) != architecture(functional(net()))
+
+
+def test_names_make_no_difference_to_what_a_model_computes():
+    assert architecture(functional(net("first"))) == architecture(functional(net()))
+
+
+def test_the_cache_tells_architectures_and_first_weights_apart(tiny_file, tiny_engine):
+    def path(build):
+        return cached_weights(dataclasses.replace(tiny_file.task, model=build), tiny_engine.data)
+
+    def pretrained():
+        model = net()
+        model.layers[1].set_weights([w + 1 for w in model.layers[1].get_weights()])
+        return model
+
+    assert path(net) == path(lambda: net("other"))
+    assert len({path(net), path(lambda: net(activation="tanh")), path(pretrained)}) == 3

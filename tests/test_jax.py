@@ -1,7 +1,8 @@
-"""The whole path under JAX, in a process of its own: a Keras backend is chosen once a process."""
+"""The network, and the whole path, under JAX, in processes of their own: a Keras backend is chosen once a process."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +47,22 @@ print(json.dumps({
 """
 
 
-def test_a_network_is_built_trained_and_switched_under_jax():
-    env = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True)
+def under_jax(script, folder):
+    """What a script prints last, as JSON."""
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=folder)
     assert run.returncode == 0, run.stderr[-3000:]
-    found = json.loads(run.stdout.splitlines()[-1])
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_a_network_is_built_trained_and_switched_under_jax(tmp_path):
+    found = under_jax(SCRIPT, tmp_path)
     assert found["backend"] == "jax"
     first, four, eight, again, last = found["from_float"]
     assert max(first, last) < 1e-5
@@ -61,3 +73,42 @@ def test_a_network_is_built_trained_and_switched_under_jax():
     assert all(0 < loss < 10 for loss in losses)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
     assert losses[0] != losses[1]
+
+
+WHOLE_PATH = """
+import json, sys
+from mpsearch.cli.app import main
+
+def mpsearch(*words):
+    sys.argv = ["mpsearch", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, (words, stop.code)
+
+mpsearch("study", "create", "--space", "tiny.py")
+mpsearch("study", "run", "tiny", "--trials", "2")
+mpsearch("finetune", "tiny")
+mpsearch("export", "tiny", "--out", "out")
+
+import keras
+from mpsearch.study import open_study
+study = open_study("tiny")
+print(json.dumps({
+    "backend": keras.backend.backend(),
+    "recorded": study.provenance.versions["keras backend"],
+    "metrics": [record.metric for record in study.records()],
+    "tuned": [note["test"] for note in study.notes("finetuned").values()],
+    "export": json.load(open("out/export.json"))["verification"],
+}))
+"""
+
+
+def test_the_whole_path_from_space_file_to_exported_file_under_jax(tmp_path):
+    shutil.copy(Path(__file__).with_name("tiny.py"), tmp_path)
+    found = under_jax(WHOLE_PATH, tmp_path)
+    assert found["backend"] == found["recorded"] == "jax"
+    assert len(found["metrics"]) == 2
+    assert all(metric > 0.3 for metric in found["metrics"])
+    assert found["tuned"][0] > 0.3
+    assert found["export"]["top1_agreement"] >= 0.999

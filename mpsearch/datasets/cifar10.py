@@ -44,7 +44,6 @@ def cifar10(
     Raises:
         DataMissingError: neither source is there.
         DataError: the archive is malformed or damaged, or the sizes don't fit.
-        ImportError: Pillow, which decodes the archive, isn't installed.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical
     report, University of Toronto, 2009, chapter 3.

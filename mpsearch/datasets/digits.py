@@ -3,7 +3,6 @@
 import numpy as np
 
 from mpsearch.data import Data, Split
-from mpsearch.datasets.optional import require
 from mpsearch.errors import DataError
 
 
@@ -22,13 +21,14 @@ def digits(validation: int = 350, test: int = 350) -> Data:
 
     Raises:
         DataError: a split would have fewer than 10 images, one of each class.
-        ImportError: scikit-learn isn't installed.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
     Learning Repository, 1998 (its test part).
     """
-    images, classes = require("sklearn.datasets", "scikit-learn").load_digits(return_X_y=True)
-    split = require("sklearn.model_selection", "scikit-learn").train_test_split
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, classes = load_digits(return_X_y=True)
     train = len(classes) - validation - test
     if min(train, validation, test) < 10:
         raise DataError(
@@ -37,6 +37,6 @@ def digits(validation: int = 350, test: int = 350) -> Data:
         )
     x = (images / 16.0).astype(np.float32).reshape(-1, 8, 8, 1)
     y = classes.astype(np.int64)
-    x, x_test, y, y_test = split(x, y, test_size=test, stratify=y, random_state=0)
-    x, x_validation, y, y_validation = split(x, y, test_size=validation, stratify=y, random_state=0)
+    x, x_test, y, y_test = train_test_split(x, y, test_size=test, stratify=y, random_state=0)
+    x, x_validation, y, y_validation = train_test_split(x, y, test_size=validation, stratify=y, random_state=0)
     return Data(Split(x, y), Split(x_validation, y_validation), Split(x_test, y_test), name="digits")

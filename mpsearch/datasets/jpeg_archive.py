@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mpsearch.datasets.optional import require
 from mpsearch.errors import DataError
 
 _CHUNK = 1000  # images a cache file
@@ -110,10 +109,11 @@ class JpegArchive:
         return jpeg, offsets
 
     def _decode(self, split: str, jpeg: np.ndarray, offsets: np.ndarray, index: int) -> np.ndarray:
-        image_module = require("PIL.Image", "pillow")
+        from PIL import Image
+
         content = io.BytesIO(jpeg[offsets[index] : offsets[index + 1]].tobytes())
         try:
-            with image_module.open(content, formats=["JPEG"]) as image:
+            with Image.open(content, formats=["JPEG"]) as image:
                 pixels = np.asarray(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(

@@ -56,7 +56,7 @@ class Engine:
         self.task: Task = file.task
         self.data: Data = file.task.data()
         model = float_model(file.task, self.data, file.path.parent, report)
-        samples = self.data.inputs(self.data.train.x[:CALIBRATION_SAMPLES])
+        samples = self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x)
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
         self.cost = BitCost(self.network.facts, file.reference)
         self._sessions: dict[str, Session] = {}
