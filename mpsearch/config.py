@@ -16,6 +16,8 @@ from typing import Any
 from mpsearch.errors import ConfigError
 
 MIN_BITS, MAX_BITS = 2, 32
+FLOAT_BITS = 32
+"""What a value costs that stays in float."""
 EXACT_BITS = 24
 """Widest code that float32 holds exactly. Wider codes are computed with the same formulas, so that each
 value differs from the ideal one by no more than float32's own rounding (2^-24 of the value)."""

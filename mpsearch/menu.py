@@ -62,6 +62,22 @@ class Menu:
         same_options = bool(widths and alphas) and menu.specs[0] in other.specs
         return menu if same_options else None
 
+    def union(self, other: "Menu") -> "Menu | None":
+        """The smallest menu with the specs of both, or None where options other than width and scale mode differ."""
+        alphas = tuple(dict.fromkeys([*(self.alphas or (Alpha.AUTO,)), *(other.alphas or (Alpha.AUTO,))]))
+        widths = tuple(sorted({*self.widths, *other.widths}))
+        same = (
+            replace(other.specs[0], bits=self.specs[0].bits, alpha=self.specs[0].alpha)
+            if (self.integer == other.integer)
+            else None
+        )
+        return replace(self, widths=widths, alphas=alphas) if same == self.specs[0] else None
+
+    def at_most(self, width: int) -> "Menu | None":
+        """This menu without its widths above `width` bits, or None where there are no others."""
+        widths = tuple(w for w in self.widths if w <= width)
+        return replace(self, widths=widths) if widths else None
+
     def __str__(self) -> str:
         spec = self.specs[0]
         options = str(spec).split(" ")[2:]

@@ -24,6 +24,7 @@ TABLE = (
     ("records",),
     ("data",),
     ("menu",),
+    ("patterns",),
     ("space",),
     ("task",),  # names Keras's classes and recipes, imports none of them
     ("quantizers",),
@@ -52,6 +53,7 @@ FREE_OF_KERAS = (
     "records",
     "data",
     "menu",
+    "patterns",
     "space",
     "task",
     "folders",

@@ -17,11 +17,9 @@ from functools import cached_property
 
 import numpy as np
 
-from mpsearch.config import MAX_BITS, Config, Role
+from mpsearch.config import FLOAT_BITS, MAX_BITS, Config, QuantizerSpec, Role
 from mpsearch.errors import ConfigError
-from mpsearch.facts import ModelFacts
-
-FLOAT_BITS = 32
+from mpsearch.facts import ModelFacts, SiteFacts
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,10 @@ class BitCost:
         parameters = widths @ np.where(self._is_activation, 0, self._elements)
         activations = widths @ np.where(self._is_activation, self._elements, 0) + self._ends_bits
         return parameters, activations
+
+    def price(self, site: SiteFacts, spec: QuantizerSpec) -> int:
+        """What a site adds to the bit cost with a spec, in bits."""
+        return site.elements * spec.bits
 
     def __call__(self, config: Config) -> Bits:
         """The bit costs of one config."""

@@ -3,6 +3,10 @@
 A choice `conv_0/kernel` with several widths is the integer parameter `conv_0/kernel`: the position of the width on
 the menu, narrowest first, so that a sampler knows the order. With several scale modes it has the categorical
 parameter `conv_0/kernel alpha` as well.
+
+Limits between widths make choices depend on each other, which parameters can't: a sampler may propose what they
+forbid. Such a proposal is moved into the space by `ResolvedSpace.repaired`, choice after choice to the nearest width
+that those before it leave possible. A width that always follows from earlier ones has no parameter.
 """
 
 from collections.abc import Mapping
@@ -19,7 +23,7 @@ def distributions(space: ResolvedSpace) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
     for choice in space.free:
         alphas = choice.menu.alphas or (Alpha.AUTO,)
-        if len(choice.menu.widths) > 1:
+        if len(choice.menu.widths) > 1 and choice.name not in space.decided:
             found[choice.name] = IntDistribution(0, len(choice.menu.widths) - 1)
         if len(alphas) > 1:
             found[f"{choice.name} alpha"] = CategoricalDistribution([alpha.value for alpha in alphas])
@@ -27,14 +31,14 @@ def distributions(space: ResolvedSpace) -> dict[str, BaseDistribution]:
 
 
 def config_of(space: ResolvedSpace, parameters: Mapping[str, Any]) -> Config:
-    """The config that a trial's parameters stand for."""
+    """The config that a trial's parameters stand for, moved into the space's limits where it has some."""
     picks = {}
     for choice in space.choices:
         alphas = choice.menu.alphas or (Alpha.AUTO,)
         width = choice.menu.widths[parameters.get(choice.name, 0)]
         alpha = Alpha(parameters.get(f"{choice.name} alpha", alphas[0]))
         picks[choice.name] = choice.menu.spec(width, alpha)
-    return space.config(picks)
+    return space.config(space.repaired(picks) if space.limits else picks)
 
 
 def parameters_of(space: ResolvedSpace, config: Config) -> dict[str, Any]:

@@ -427,18 +427,25 @@ def test_the_table_has_layer_tensor_shape_elements_and_menu():
     assert rows["add/activation"]["menu"] == rows["conv_0/bias"]["menu"] == "float"
     text = str(space).splitlines()
     assert text[0].split() == ["layer", "tensor", "shape", "elements", "menu"]
-    assert len(text) == len(rows) + 2
-    assert text[-1] == f"{len(space.sites)} sites, 3 choices, 27 configs"
+    assert len(text) == len(rows) + 3
+    assert text[-2] == f"{len(space.sites)} sites, 3 choices, 27 configs"
     assert not any(line.endswith(" ") for line in text)
 
 
 def test_widths_above_24_bits_carry_a_note():
-    space = space_of(bias=bits(16, 31)).resolve(FACTS)
+    space = space_of(bias=bits(16, 31), activation=bits(8)).resolve(FACTS)
     assert space.notes == (
         "4 sites have widths above 24 bits: trained in float32, whose rounding (2^-24) bounds their precision",
     )
     assert str(space).endswith(space.notes[0])
-    assert space_of(bias=bits(16, 24)).resolve(FACTS).notes == ()
+    assert space_of(bias=bits(16, 24), activation=bits(8)).resolve(FACTS).notes == ()
+
+
+def test_sites_left_in_float_carry_a_note():
+    space = space_of(activation=bits(8)).skip("logits", roles=["bias"]).skip("*", roles=["bias"]).resolve(FACTS)
+    assert space.notes == (
+        "4 sites stay in float, and count 32 bits: conv_0/bias, conv_1/bias, conv_2/bias, logits/bias",
+    )
 
 
 def test_alpha_is_an_enumeration_of_the_four_modes():
