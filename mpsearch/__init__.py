@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mpsearch.data import Data, Split
     from mpsearch.errors import MpsearchError
     from mpsearch.menu import bits
+    from mpsearch.network.adapters import Weight, register_layer
     from mpsearch.network.sites import facts_of
     from mpsearch.objective import ForgivingFactor
     from mpsearch.space import Space
@@ -32,10 +33,12 @@ __all__ = [
     "Split",
     "Task",
     "Training",
+    "Weight",
     "bits",
     "datasets",
     "facts_of",
     "models",
+    "register_layer",
 ]
 
 _HOMES = {
@@ -50,8 +53,10 @@ _HOMES = {
     "Split": "mpsearch.data",
     "Task": "mpsearch.task",
     "Training": "mpsearch.task",
+    "Weight": "mpsearch.network.adapters",
     "bits": "mpsearch.menu",
     "facts_of": "mpsearch.network.sites",
+    "register_layer": "mpsearch.network.adapters",
 }
 
 

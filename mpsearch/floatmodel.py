@@ -12,7 +12,8 @@ import numpy as np
 from mpsearch.data import Data
 from mpsearch.errors import DataMissingError, ModelError
 from mpsearch.folders import cache_folder, data_folders
-from mpsearch.network.canonical import canonical, functional, has_batch_norm
+from mpsearch.network.canonical import canonical, has_batch_norm
+from mpsearch.network.graph import functional
 from mpsearch.task import Task
 from mpsearch.training import History, Report, Session
 

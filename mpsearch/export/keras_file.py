@@ -2,27 +2,28 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import qkeras
 from qkeras.utils import load_qmodel
 
 from mpsearch.config import Config
 from mpsearch.data import Data, Split
 from mpsearch.errors import ExportError
-from mpsearch.export.qkeras_model import Codes, activation_scale, qkeras_model, weight_codes_of
-from mpsearch.network.canonical import graph
+from mpsearch.export.qkeras_model import Codes, activation_scale, exported_kernel, qkeras_model, weight_codes_of
+from mpsearch.network.adapters import activation_name, adapter_of
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap
+from mpsearch.network.graph import submodel
 
 SAMPLES = 2000  # of the validation split, at most
 BATCH = 200
 TOP1_AGREEMENT = 0.999
 TOLERANCE = 1e-4  # of outputs, relative to their spread
+CODE_TOLERANCE = 1e-3  # of a code, from the division by the scale
 TIE = 1e-2  # distance from a rounding boundary, in steps, within which float32 may decide either way
 
 
@@ -94,20 +95,31 @@ def export_keras(
 def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data: Data, split: Split) -> Verification:
     """Compare a reloaded QKeras model with the network's present weights under `config`.
 
+    Outputs are compared before a final softmax, where differences show best.
+
     Raises:
         ExportError: codes of a kernel differ, top-1 agrees on too few samples, or outputs differ for another reason
             than a value on a rounding boundary.
     """
-    kernels = _compare_kernels(weight_codes_of(network, config), reloaded)
-    ours, theirs = [], []
+    kernels = _compare_kernels(network, weight_codes_of(network, config), reloaded)
+    ends = _ends(network)
+    pair = [submodel(model, [_end(model, end) for end in ends]) for model in (network.model, reloaded)]
+    differences, agreements = [], []
+    spreads = [0.0] * len(ends)
     for start in range(0, len(split), BATCH):
-        x = data.inputs(split.x[start : start + BATCH])
-        ours.append(np.asarray(network.model(x, training=False)))
-        theirs.append(np.asarray(reloaded(x, training=False)))
-    expected, found = (np.concatenate(outputs).reshape(len(split), -1) for outputs in (ours, theirs))
-    spread = float(np.ptp(expected)) or 1.0
-    difference = np.abs(expected - found).max(axis=1) / spread
-    agreement = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
+        x = _inputs(data, split, np.arange(start, min(start + BATCH, len(split))))
+        expected, found = (
+            [np.asarray(output, np.float64) for output in keras.tree.flatten(model(x, training=False))]
+            for model in pair
+        )
+        spreads = [max(spread, float(np.ptp(e))) for spread, e in zip(spreads, expected, strict=True)]
+        differences.append(
+            [np.abs(e - f).reshape(len(e), -1).max(axis=1) for e, f in zip(expected, found, strict=True)]
+        )
+        agreements.append([_decisions(e) == _decisions(f) for e, f in zip(expected, found, strict=True)])
+    per_output = [np.concatenate(batches) for batches in zip(*differences, strict=True)]
+    difference = np.max([d / (spread or 1.0) for d, spread in zip(per_output, spreads, strict=True)], axis=0)
+    agreement = min(float(np.mean(np.concatenate(batches))) for batches in zip(*agreements, strict=True))
     if agreement < TOP1_AGREEMENT:
         raise ExportError(
             f"the exported file agrees with the searched model on {agreement:.2%} of {len(split)} samples, "
@@ -115,42 +127,70 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
         )
     doubtful = np.flatnonzero(difference > TOLERANCE)
     for start in range(0, len(doubtful), BATCH):
-        _check_boundaries(
-            network, reloaded, data.inputs(split.x[doubtful[start : start + BATCH]]), doubtful[start : start + BATCH]
-        )
+        numbers = doubtful[start : start + BATCH]
+        _check_boundaries(network, reloaded, _inputs(data, split, numbers), numbers)
     certain = np.delete(difference, doubtful)
     return Verification(len(split), agreement, float(certain.max(initial=0.0)), len(doubtful), kernels)
 
 
-def _compare_kernels(codes: dict[str, Codes], reloaded: keras.Model) -> int:
-    compared = 0
-    for layer in reloaded.layers:
-        site = f"{layer.name}/kernel"
-        if site not in codes:
-            continue
-        depthwise = isinstance(layer, qkeras.QDepthwiseConv2D)
-        quantizer = layer.depthwise_quantizer_internal if depthwise else layer.kernel_quantizer_internal
-        kernel = keras.ops.convert_to_tensor(layer.depthwise_kernel if depthwise else layer.kernel)
-        values = np.asarray(quantizer(kernel), np.float64)
-        if not np.array_equal(np.rint(values / codes[site].scale.astype(np.float64)), codes[site].codes):
-            raise ExportError(f"the codes of `{site}` differ in the exported file")
-        compared += 1
-    return compared
+def _inputs(data: Data, split: Split, numbers: np.ndarray) -> Any:
+    """The model's inputs for some samples of a split."""
+    return data.inputs(keras.tree.map_structure(lambda array: array[numbers], split.x))
+
+
+def _ends(network: ElasticNetwork) -> list[tuple[str, bool]]:
+    """The network's outputs: (number of the output, or the layer of a final softmax, whether it is one)."""
+    graph = network.placement.graph
+    found = []
+    for i, tensor in enumerate(graph.output_tensors):
+        node = graph.by_name[tensor.node]
+        softmax = isinstance(node.layer, keras.layers.Layer) and activation_name(node.layer) == "softmax"
+        found.append((node.layer_name, True) if softmax else (str(i), False))
+    return found
+
+
+def _end(model: keras.Model, end: tuple[str, bool]) -> Any:
+    name, softmax = end
+    return model.get_layer(name).input if softmax else keras.tree.flatten(model.outputs)[int(name)]
+
+
+def _decisions(outputs: np.ndarray) -> np.ndarray:
+    """What outputs decide: the largest of the last axis; for a single one, on which side of the middle it lies."""
+    if outputs.shape[-1] > 1:
+        return outputs.argmax(axis=-1)
+    middle = 0.5 if outputs.min() >= 0.0 and outputs.max() <= 1.0 else 0.0
+    return outputs[..., 0] > middle
+
+
+def _compare_kernels(network: ElasticNetwork, codes: Mapping[str, Codes], reloaded: keras.Model) -> int:
+    compared = set()
+    for node in network.placement.graph.nodes:
+        for weight in adapter_of(node.layer).kernels:
+            site = f"{node.layer_name}/{weight.name}"
+            if site not in codes or site in compared:
+                continue
+            values = exported_kernel(reloaded.get_layer(node.layer_name), weight)
+            found, expected = values / codes[site].scale.astype(np.float64), codes[site].codes
+            # float32 holds a value to 2^-24 of itself: codes of 22 bits and less are told apart for certain
+            if np.any(np.abs(found - expected) > CODE_TOLERANCE + np.abs(expected) * 2.0**-22):
+                raise ExportError(f"the codes of `{site}` differ in the exported file")
+            compared.add(site)
+    return len(compared)
 
 
 def _check_boundaries(network: ElasticNetwork, reloaded: keras.Model, x: np.ndarray, numbers: np.ndarray) -> None:
     """Make sure that at the first site where codes differ the differing values sit on rounding boundaries."""
-    sites = [site for site in network.space.sites if isinstance(network.quantizer(site), QuantizedBitsFeatureMap)]
+    sites = [site for site in network.space.sites if site in network.placement.tensors]
     layers: list[Any] = [network.quantizer(site) for site in sites]
-    before = graph(network.model, [layer.input for layer in layers])(x, training=False)
-    ours = graph(network.model, [layer.output for layer in layers])(x, training=False)
+    before = submodel(network.model, [layer.input for layer in layers])(x, training=False)
+    ours = submodel(network.model, [layer.output for layer in layers])(x, training=False)
     outputs = [reloaded.get_layer(site.replace("/", "__")).output for site in sites]
-    theirs = graph(reloaded, outputs)(x, training=False)
-    open_samples = np.ones(len(x), dtype=bool)
+    theirs = submodel(reloaded, outputs)(x, training=False)
+    open_samples = np.ones(len(numbers), dtype=bool)
     for site, layer, raw, mine, other in zip(sites, layers, before, ours, theirs, strict=True):
         scale = activation_scale(layer)
         steps, mine, other = (
-            np.asarray(tensor, np.float64).reshape(len(x), -1) / scale for tensor in (raw, mine, other)
+            np.asarray(tensor, np.float64).reshape(len(numbers), -1) / scale for tensor in (raw, mine, other)
         )
         differs = np.abs(mine - other) > 0.5
         on_tie = np.abs(np.abs(steps - np.floor(steps)) - 0.5) < TIE

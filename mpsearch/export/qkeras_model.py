@@ -13,20 +13,37 @@ from typing import Any
 import keras
 import numpy as np
 import qkeras
+from qkeras.qrecurrent import QGRUCell, QLSTMCell, QSimpleRNNCell
 
 from mpsearch.config import Config, QuantizerSpec, RangeRule, Role
 from mpsearch.errors import ExportError
-from mpsearch.network.adapters import COMPUTE, class_name
+from mpsearch.network.adapters import Weight, adapter_of, class_name
+from mpsearch.network.canonical import copied
 from mpsearch.network.elastic import ElasticNetwork
+from mpsearch.network.graph import Node, Tensor, map_tensors, rebuild
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, grid_of
 from mpsearch.quantizers.weights import WeightQuantizer, weight_codes
 
 LAYERS: Mapping[str, tuple[Any, str]] = {
     "Dense": (qkeras.QDense, "kernel_quantizer"),
+    "Conv1D": (qkeras.QConv1D, "kernel_quantizer"),
     "Conv2D": (qkeras.QConv2D, "kernel_quantizer"),
+    "Conv2DTranspose": (qkeras.QConv2DTranspose, "kernel_quantizer"),
     "DepthwiseConv2D": (qkeras.QDepthwiseConv2D, "depthwise_quantizer"),
 }
-"""Layer class to its QKeras form and the name of that form's kernel quantizer."""
+"""Layer class to its QKeras form and the name of that form's kernel quantizer. Others stay Keras layers that hold the
+quantized values: QKeras has no form of them, or one that loses the `groups` of a Conv2D or the `output_padding` of a
+Conv2DTranspose."""
+
+CELLS: Mapping[str, Any] = {"LSTM": QLSTMCell, "GRU": QGRUCell, "SimpleRNN": QSimpleRNNCell}
+"""Recurrent layer class to the QKeras cell with a quantized state; `keras.layers.RNN` runs it."""
+
+
+DROPPED = frozenset(
+    {"kernel_regularizer", "bias_regularizer", "depthwise_regularizer", "recurrent_regularizer", "activity_regularizer"}
+    | {"seed"}
+)
+"""Options that matter while training only."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,11 @@ class Codes:
 
     codes: np.ndarray
     scale: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """The tensor, float32."""
+        return np.asarray(self.codes * self.scale, np.float32)
 
 
 def check_expressible(config: Config) -> None:
@@ -58,15 +80,17 @@ def check_expressible(config: Config) -> None:
 def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]:
     """Codes and scales of all kernels and biases, for the network's present weights."""
     found = {}
-    for site, spec in config.items():
-        quantizer = network.quantizer(site)
-        if isinstance(quantizer, WeightQuantizer):
-            layer, _, attribute = site.partition("/")
-            weight = getattr(network.model.get_layer(layer).inner, attribute)
-            codes, scale = weight_codes(
-                keras.ops.convert_to_tensor(weight), spec.bits, spec.alpha, quantizer.axes, quantizer.integer
-            )
-            found[site] = Codes(np.asarray(codes, np.float64), np.asarray(scale, np.float32))
+    for node in network.placement.graph.nodes:
+        for weight in _weights_of(node):
+            site = f"{node.layer_name}/{weight.name}"
+            if site in config and site not in found:
+                spec, quantizer = config[site], network.quantizer(site)
+                assert isinstance(quantizer, WeightQuantizer)
+                variable = weight.of(network.model.get_layer(node.layer_name).inner)
+                codes, scale = weight_codes(
+                    keras.ops.convert_to_tensor(variable), spec.bits, spec.alpha, quantizer.axes, quantizer.integer
+                )
+                found[site] = Codes(np.asarray(codes, np.float64), np.asarray(scale, np.float32))
     return found
 
 
@@ -78,7 +102,7 @@ def activation_scale(quantizer: QuantizedBitsFeatureMap) -> float:
 
 
 def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:
-    """The network's present weights and ranges under `config`, as a model of QKeras layers.
+    """The network's present weights and ranges under `config`, as a model of QKeras and Keras layers.
 
     Layers have the float model's names; feature map quantizers are called `<layer>__activation`.
 
@@ -86,75 +110,89 @@ def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:
         ExportError: a site has a quantizer that plain QKeras can't hold.
     """
     check_expressible(config)
-    codes = weight_codes_of(network, config)
-    quantized_inputs: dict[str, Any] = {}
+    codes, placement = weight_codes_of(network, config), network.placement
+    copies: dict[str, Any] = {}
 
-    def feature_map(site: str, x: Any) -> Any:
-        if site not in config:
+    def feature_map(site: str | None, x: Any) -> Any:
+        if site is None or site not in config:
             return x
-        quantizer = network.quantizer(site)
-        assert isinstance(quantizer, QuantizedBitsFeatureMap)
-        function = _activation_quantizer(config[site], quantizer)
-        return qkeras.QActivation(function, name=site.replace("/", "__"))(x)
+        return qkeras.QActivation(_activation_quantizer(network, config, site), name=site.replace("/", "__"))(x)
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        def read(x: Any) -> Any:
-            source = x._keras_history.operation
-            if not isinstance(source, keras.layers.InputLayer) or source.name not in network.placement.outputs:
-                return x
-            if source.name not in quantized_inputs:
-                quantized_inputs[source.name] = feature_map(network.placement.outputs[source.name], x)
-            return quantized_inputs[source.name]
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        if node.name in placement.merge_inputs:
+            sites = placement.merge_inputs[node.name]
+            args, kwargs = map_tensors((args, kwargs), lambda i, x: feature_map(sites[i], x))
+        if not isinstance(node.layer, keras.layers.Layer):
+            return node.layer(*args, **kwargs)
+        if node.layer_name not in copies:
+            copies[node.layer_name] = _exported(node, network, codes, config)
+        return copies[node.layer_name](*args, **kwargs)
 
-        args = keras.tree.map_structure(read, args)
-        if layer.name in network.placement.merge_inputs:
-            sites = network.placement.merge_inputs[layer.name]
-            args = ([x if site is None else feature_map(site, x) for site, x in zip(sites, args[0], strict=True)],)
-        if class_name(layer) in COMPUTE:
-            layer = _compute(layer, codes, config)
-        y = layer(*args, **kwargs)
-        site = network.placement.outputs.get(layer.name)
-        return y if site is None else feature_map(site, y)
+    def after(tensor: Tensor, value: Any) -> Any:
+        return feature_map(placement.outputs.get(tensor), value)
 
-    model = keras.models.clone_model(network.float_model, call_function=call)
-    for layer in network.float_model.layers:
-        if class_name(layer) in COMPUTE:
-            weights = []
-            for rule in COMPUTE[class_name(layer)].weights:
-                site = f"{layer.name}/{rule.attribute}"
-                variable = getattr(network.model.get_layer(layer.name).inner, rule.attribute)
-                if variable is not None:
-                    weights.append(
-                        np.asarray(codes[site].codes * codes[site].scale, np.float32)
-                        if site in codes
-                        else np.array(variable)
-                    )
-            model.get_layer(layer.name).set_weights(weights)
+    model = rebuild(placement.graph, call, after)
+    for node in placement.graph.nodes:
+        if isinstance(node.layer, keras.layers.Layer) and node.layer.weights:
+            made = model.get_layer(node.layer_name)
+            made.set_weights(_values(node, network, codes))
+            if type(made).__name__ == "Normalization":
+                made.finalize_state()
     return model
 
 
-def _compute(layer: Any, codes: Mapping[str, Codes], config: Config) -> Any:
-    made, kernel_argument = LAYERS[class_name(layer)]
+def exported_kernel(layer: Any, weight: Weight) -> np.ndarray:
+    """A kernel's values as a layer of an exported model computes with them, float64."""
+    if isinstance(layer, qkeras.QDepthwiseConv2D):
+        values = layer.depthwise_quantizer_internal(keras.ops.convert_to_tensor(layer.depthwise_kernel))
+    elif getattr(layer, "kernel_quantizer_internal", None) is not None:
+        values = layer.kernel_quantizer_internal(keras.ops.convert_to_tensor(layer.kernel))
+    else:
+        values = keras.ops.convert_to_tensor(weight.of(layer))
+    return np.asarray(values, np.float64)
+
+
+def _weights_of(node: Node) -> tuple[Weight, ...]:
+    return tuple(weight for weight in adapter_of(node.layer).weights if weight.of(node.layer) is not None)
+
+
+def _values(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes]) -> list[np.ndarray]:
+    """The layer's weights in its own order, quantized ones as codes · scale."""
+    layer = network.model.get_layer(node.layer_name)
+    layer = getattr(layer, "inner", layer)
+    quantized = {}
+    for weight in _weights_of(node):
+        site = f"{node.layer_name}/{weight.name}"
+        if site in codes:
+            quantized[id(weight.of(layer))] = codes[site].values
+    return [quantized.get(id(variable), np.array(variable)) for variable in layer.weights]
+
+
+def _exported(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes], config: Config) -> Any:
+    """The layer's exported form, without weights."""
+    layer, kind = node.layer, class_name(node.layer)
+    given = layer.get_config()
+    state = network.placement.states.get(node.layer_name)
+    if state is not None and state in config:
+        made = CELLS[kind]
+        options = {key: given[key] for key in inspect.signature(made.__init__).parameters if key in given}
+        cell = made(
+            **{key: value for key, value in options.items() if key not in DROPPED},
+            state_quantizer=_activation_quantizer(network, config, state),
+        )
+        run = {key: given[key] for key in inspect.signature(keras.layers.RNN.__init__).parameters if key in given}
+        return keras.layers.RNN(cell, **run, name=node.layer_name)
+    if kind not in LAYERS or given.get("groups", 1) != 1 or given.get("output_padding") is not None:
+        return copied(layer, node.layer_name)
+    made, kernel_argument = LAYERS[kind]
     known = inspect.signature(made.__init__).parameters
-    dropped = {
-        "activation",
-        "kernel_regularizer",
-        "bias_regularizer",
-        "depthwise_regularizer",
-        "activity_regularizer",
-        "dtype",
-    }
-    options = {
-        key: value
-        for key, value in layer.get_config().items()
-        if (key in known or key == "name") and key not in dropped
-    }
-    for rule in COMPUTE[class_name(layer)].weights:
-        site = f"{layer.name}/{rule.attribute}"
+    options = {key: value for key, value in given.items() if key in known and key not in DROPPED}
+    for weight in _weights_of(node):
+        site = f"{node.layer_name}/{weight.name}"
         if site in config:
-            argument = kernel_argument if rule.role is Role.KERNEL else "bias_quantizer"
-            options[argument] = _weight_quantizer(config[site], codes[site], rule.role)
-    return made(**options)
+            argument = kernel_argument if weight.role is Role.KERNEL else "bias_quantizer"
+            options[argument] = _weight_quantizer(config[site], codes[site], weight.role)
+    return made(**{**options, "activation": None}, name=node.layer_name)
 
 
 def _weight_quantizer(spec: QuantizerSpec, codes: Codes, role: Role) -> Any:
@@ -164,7 +202,9 @@ def _weight_quantizer(spec: QuantizerSpec, codes: Codes, role: Role) -> Any:
     return qkeras.quantized_bits(spec.bits, 0, 1, 1, alpha="auto", post_training_scale=frozen)
 
 
-def _activation_quantizer(spec: QuantizerSpec, quantizer: QuantizedBitsFeatureMap) -> Any:
+def _activation_quantizer(network: ElasticNetwork, config: Config, site: str) -> Any:
+    spec, quantizer = config[site], network.quantizer(site)
+    assert isinstance(quantizer, QuantizedBitsFeatureMap)
     scale = activation_scale(quantizer)
     if quantizer.signed:
         return qkeras.quantized_linear(spec.bits, spec.bits - 1, 1, alpha=scale)

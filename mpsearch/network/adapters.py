@@ -1,102 +1,294 @@
-"""What the engine knows of each layer class: which weights are quantized, and what a layer does to its input."""
+"""What the engine knows of each layer class: which weights are quantized, and what becomes of its output.
 
-from collections.abc import Callable, Sequence
+Keras's own layers and operators are listed here; `register_layer` adds a user's.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 from mpsearch.config import Role
-from mpsearch.errors import ModelError
+from mpsearch.errors import ConfigError, ModelError
 
 Shape = tuple[int, ...]
 
 
+class Output(StrEnum):
+    """What becomes of a layer's output.
+
+    QUANTIZED: new values: an activation site, behind the activation function that follows.
+    SAME: values of the input, moved or selected: they keep its codes, no site.
+    FUNCTION: element by element, such as an activation function: the site of the layer before moves behind it.
+    FLOAT: stays float, as a softmax.
+    """
+
+    QUANTIZED = "quantized"
+    SAME = "same"
+    FUNCTION = "function"
+    FLOAT = "float"
+
+
 @dataclass(frozen=True)
-class WeightRule:
+class Weight:
     """A quantized weight of a layer class.
 
     Attributes:
-        attribute: the layer's attribute, and the name in the site: `conv_0/kernel`.
-        role: the menu that it takes.
-        shared_axes: axes of the tensor that share a scale, by its number of dimensions.
+        name: in the site: `conv_0/kernel`.
+        role: the menu that it takes: "kernel" or "bias".
+        scale_axes: axes of the tensor that have a scale for each index, as in (-1,) for one scale per output
+            channel; () for one scale for the tensor.
+        attribute: of the layer, dots allowed; default: `name`.
     """
 
-    attribute: str
+    name: str
     role: Role
-    shared_axes: Callable[[int], Sequence[int]]
+    scale_axes: tuple[int, ...] = ()
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role", Role(self.role))
+        if self.role is Role.ACTIVATION:
+            raise ConfigError(f'the weight `{self.name}` must have the role "kernel" or "bias", but got "activation"')
+        object.__setattr__(self, "attribute", self.attribute or self.name)
+
+    def of(self, layer: Any) -> Any:
+        """The layer's variable, None where it has none."""
+        return attrgetter(self.attribute)(layer)
+
+    def shared_axes(self, ndim: int) -> tuple[int, ...]:
+        """Axes of a tensor of `ndim` dimensions that share a scale."""
+        own = {axis % ndim for axis in self.scale_axes}
+        return tuple(axis for axis in range(ndim) if axis not in own)
+
+
+Macs = Callable[[Shape, Shape, Shape], int]
+"""(weight's shape, input's, output's; without batch) to multiply-accumulates of one sample."""
+
+
+def _per_output(weight: Shape, inputs: Shape, output: Shape) -> int:
+    return prod(weight) * prod(output[:-1])
+
+
+def _per_input(weight: Shape, inputs: Shape, output: Shape) -> int:
+    return prod(weight) * prod(inputs[:-1])
+
+
+def _none(weight: Shape, inputs: Shape, output: Shape) -> int:
+    return 0
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A layer class that computes with weights.
+    """A layer class.
 
     Attributes:
         weights: its quantized weights.
-        output_axis: how a factor per output channel is laid onto the kernel, for folding BatchNorm:
-            (kernel shape, factors) to an array that broadcasts against the kernel.
-        macs: (kernel shape, output shape without batch) to multiply-accumulates of one sample.
+        output: what becomes of its output.
+        merges: whether it joins several tensors, whose sites `requantize_merge_inputs` asks for.
+        channels: how a factor per output channel is laid onto the kernel, so that a BatchNorm behind it can be
+            folded: (kernel shape, factors) to an array that broadcasts; None where it can't.
+        macs: of the kernels.
+        recurrent: whether it has a state, quantized at each step.
+        nonnegative: whether its output can't be below zero; None: as its inputs.
+        float_weights: weights that stay float, in words, for users to know.
     """
 
-    weights: tuple[WeightRule, ...]
-    output_axis: Callable[[Shape, Any], Any]
-    macs: Callable[[Shape, Shape], int]
+    weights: tuple[Weight, ...] = ()
+    output: Output = Output.QUANTIZED
+    merges: bool = False
+    channels: Callable[[Shape, Any], Any] | None = None
+    macs: Macs = _none
+    recurrent: bool = False
+    nonnegative: bool | None = None
+    float_weights: str = ""
+
+    @property
+    def kernels(self) -> tuple[Weight, ...]:
+        """Its weights with the role of kernels."""
+        return tuple(weight for weight in self.weights if weight.role is Role.KERNEL)
 
 
-def _all_but_last(ndim: int) -> Sequence[int]:
-    return range(ndim - 1)
+_KERNEL = Weight("kernel", Role.KERNEL, (-1,))
+_BIAS = Weight("bias", Role.BIAS)
 
 
-def _all_but_input_channel(ndim: int) -> Sequence[int]:
-    return [axis for axis in range(ndim) if axis != ndim - 2]
+def _each(names: str, adapter: Adapter) -> dict[str, Adapter]:
+    return dict.fromkeys(names.split(), adapter)
 
 
-def _rules(kernel_axes: Callable[[int], Sequence[int]]) -> tuple[WeightRule, ...]:
-    return (WeightRule("kernel", Role.KERNEL, kernel_axes), WeightRule("bias", Role.BIAS, range))
+_SAME = Adapter(output=Output.SAME)
+_FUNCTION = Adapter(output=Output.FUNCTION)
+_MERGE = Adapter(merges=True)
 
-
-_CONVOLUTION = Adapter(
-    _rules(_all_but_last),
-    output_axis=lambda shape, factor: factor,
-    macs=lambda kernel, output: prod(kernel) * prod(output[:-1]),
+_RECURRENT = Adapter(
+    (
+        Weight("kernel", Role.KERNEL, (-1,), "cell.kernel"),
+        Weight("recurrent_kernel", Role.KERNEL, (-1,), "cell.recurrent_kernel"),
+        Weight("bias", Role.BIAS, (), "cell.bias"),
+    ),
+    macs=_per_input,
+    recurrent=True,
 )
-_DEPTHWISE = Adapter(
-    _rules(_all_but_input_channel),
-    output_axis=lambda shape, factor: factor.reshape(shape[-2:]),
-    macs=lambda kernel, output: prod(kernel) * prod(output[:-1]),
+
+LAYERS: Mapping[str, Adapter] = {
+    **_each(
+        "Dense Conv1D Conv2D Conv3D",
+        Adapter((_KERNEL, _BIAS), channels=lambda shape, factor: factor, macs=_per_output),
+    ),
+    **_each(
+        "DepthwiseConv1D DepthwiseConv2D",
+        Adapter(
+            (Weight("kernel", Role.KERNEL, (-2,)), _BIAS),
+            channels=lambda shape, factor: factor.reshape(shape[-2:]),
+            macs=_per_output,
+        ),
+    ),
+    **_each(
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
+        Adapter(
+            (Weight("kernel", Role.KERNEL, (-2,)), _BIAS),
+            channels=lambda shape, factor: factor.reshape(-1, 1),
+            macs=_per_input,
+        ),
+    ),
+    **_each("LSTM GRU SimpleRNN", _RECURRENT),
+    "Embedding": Adapter((Weight("embeddings", Role.KERNEL),)),
+    # one that can't be folded: y = gamma · x + beta, see `canonical`
+    "BatchNormalization": Adapter(
+        (Weight("gamma", Role.KERNEL), Weight("beta", Role.BIAS)), macs=lambda w, i, o: prod(o)
+    ),
+    "LayerScale": Adapter((Weight("gamma", Role.KERNEL),), macs=lambda w, i, o: prod(o)),  # of ConvNeXt
+    **_each("LayerNormalization GroupNormalization RMSNormalization", Adapter(float_weights="gamma and beta")),
+    **_each("Add Subtract Multiply Average Maximum Minimum Concatenate Dot CustomScaleLayer", _MERGE),
+    **_each(
+        "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
+        "GlobalAveragePooling3D",
+        Adapter(),
+    ),
+    **_each("ReLU Activation LeakyReLU ELU Identity Rescaling Normalization", _FUNCTION),
+    "PReLU": Adapter(output=Output.FUNCTION, float_weights="alpha"),
+    "Softmax": Adapter(output=Output.FLOAT, nonnegative=True),
+    **_each(
+        "InputLayer MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D "
+        "ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D "
+        "UpSampling3D Flatten Reshape Permute RepeatVector Dropout SpatialDropout1D SpatialDropout2D "
+        "SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout ActivityRegularization Masking StochasticDepth",
+        _SAME,
+    ),
+}
+"""Keras's layers, and those that keras.applications defines, by class name."""
+
+SPLIT = frozenset({"SeparableConv1D", "SeparableConv2D"})
+"""Layers that become two in the canonical model."""
+
+INPUT_UNITS = frozenset({"Rescaling", "Normalization"})
+"""Layers that only change the unit of a model's input: the input's site moves behind them, as behind arithmetic
+with constants."""
+
+_WITH_CONSTANT = frozenset({"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power"})
+OPERATORS: Mapping[str, Adapter] = {
+    **_each("Add Subtract Multiply Divide TrueDivide Maximum Minimum Power Matmul Concatenate Stack", _MERGE),
+    **_each("Mean AveragePool Sum", Adapter()),
+    **_each(
+        "Negative Absolute Square Sqrt Exp Relu Relu6 LeakyRelu Elu Gelu Silu Selu Sigmoid HardSigmoid HardSilu "
+        "Tanh HardTanh Softplus Softsign Clip",
+        _FUNCTION,
+    ),
+    "Softmax": Adapter(output=Output.FLOAT, nonnegative=True),
+    **_each(
+        "Reshape Transpose Squeeze ExpandDims GetItem Flip Pad Split Repeat Tile Swapaxes Moveaxis Max Min MaxPool "
+        "BroadcastTo Ravel Roll Take",
+        _SAME,
+    ),
+}
+"""Operators (`keras.ops`, and arithmetic between tensors), by class name."""
+
+_registered: dict[type, Adapter] = {}
+
+_NONNEGATIVE = frozenset(
+    {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential", "absolute", "square", "sqrt"}
+    | {"exp"}
 )
+_ALL_SIGNS = frozenset({"log_sigmoid", "log_softmax", "negative", "subtract"})
 
-COMPUTE: dict[str, Adapter] = {"Dense": _CONVOLUTION, "Conv2D": _CONVOLUTION, "DepthwiseConv2D": _DEPTHWISE}
-"""Layers with kernels: quantized kernel and bias, and an activation site behind their activation function."""
 
-MERGES = frozenset({"Add"})
-"""Layers that join several tensors: an activation site on the output, optionally on the inputs."""
+def register_layer(
+    layer_class: type,
+    weights: Iterable[Weight] = (),
+    output: str = "quantized",
+    *,
+    merges: bool = False,
+    nonnegative: bool | None = None,
+    macs: Macs | None = None,
+) -> type:
+    """Tell how a layer class of your own is quantized; call it once, before a model with it is searched.
 
-AVERAGING = frozenset({"AveragePooling2D", "GlobalAveragePooling2D"})
-"""Layers whose outputs lie between their inputs' codes: an activation site on the output."""
+    Args:
+        layer_class: subclass of keras.layers.Layer with its own `get_config`. While it computes, its weights
+            read as quantized values.
+        weights: those that are quantized; others stay float.
+        output: "quantized" (new values, the default), "same" (values of the input moved or selected), "function"
+            (an activation function), "float" (never quantized).
+        merges: whether it joins several tensors.
+        nonnegative: whether its output can't be below zero; default: whether its inputs can't.
+        macs: (weight's shape, input's, output's; without batch) to the multiply-accumulates of one sample;
+            default: the kernel's size at each position of the output.
 
-FOLLOWERS = frozenset({"ReLU", "Activation"})
-"""Activation functions: the site of the layer before moves behind them. A softmax is none."""
+    Returns:
+        The class, so that it can be used as a decorator's body.
 
-INPUT_FOLLOWERS = frozenset({"Rescaling"})
-"""Layers that only change the unit of a model's input: the input's site moves behind them."""
+    Raises:
+        ConfigError: an argument of the wrong kind.
+    """
+    import keras
 
-TRANSPARENT = frozenset(
-    {
-        "InputLayer",
-        "MaxPooling2D",
-        "GlobalMaxPooling2D",
-        "ZeroPadding2D",
-        "Flatten",
-        "Reshape",
-        "Dropout",
-        "SpatialDropout2D",
-    }
-)
-"""Layers that only move or select values: their output needs no site."""
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise ConfigError(f"register_layer needs a subclass of keras.layers.Layer, but got {layer_class!r}")
+    given = tuple(weights)
+    if not all(isinstance(weight, Weight) for weight in given):
+        raise ConfigError(f"`weights` needs Weight(name, role, scale_axes) entries, but got {given!r}")
+    if output not in set(Output):
+        raise ConfigError(f"`output` must be one of {[o.value for o in Output]}, but got {output!r}")
+    _registered[layer_class] = Adapter(given, Output(output), merges, macs=macs or _per_output, nonnegative=nonnegative)
+    return layer_class
 
-NORMALIZATION = "BatchNormalization"
 
-_NONNEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential"})
+def adapter_of(layer: Any, name: str = "") -> Adapter:
+    """The adapter of a layer or operator.
+
+    Raises:
+        ModelError: there is none; the message shows how to register one.
+    """
+    import keras
+
+    kind = type(layer)
+    if kind in _registered:
+        return _registered[kind]
+    ours = kind.__module__.startswith("keras.")
+    if not isinstance(layer, keras.layers.Layer):
+        if ours and class_name(layer) in OPERATORS:
+            known = OPERATORS[class_name(layer)]
+            alone = class_name(layer) in _WITH_CONSTANT and _tensors_read(layer) == 1
+            return _FUNCTION if alone else known
+        raise ModelError(
+            f"`{name or layer.name}` is the operator {class_name(layer)}, which has no quantized form; known are "
+            f"{', '.join(sorted(OPERATORS))}: use these, or a layer of your own with `mpsearch.register_layer`"
+        )
+    if ours and class_name(layer) in LAYERS:
+        return LAYERS[class_name(layer)]
+    weights = [weight.path.rpartition("/")[2] for weight in layer.weights]
+    example = ", ".join(
+        f'Weight("{weight}", "{"bias" if i else "kernel"}"{"" if i else ", scale_axes=(-1,)"})'
+        for i, weight in enumerate(weights)
+    )
+    raise ModelError(
+        f"layer `{name or layer.name}` is a {class_name(layer)}, which has no quantized form; known are "
+        f"{', '.join(sorted((set(LAYERS) | SPLIT) - {'InputLayer'}))}: replace it by these, or tell how it is "
+        f"quantized: mpsearch.register_layer({class_name(layer)}, weights=[{example}])"
+    )
 
 
 def class_name(layer: Any) -> str:
@@ -110,40 +302,89 @@ def activation_name(layer: Any) -> str:
 
     if class_name(layer) == "ReLU":
         return "relu"
+    if class_name(layer) == "Softmax":
+        return "softmax"
+    if not isinstance(layer, keras.layers.Layer):
+        return {"Relu": "relu", "Relu6": "relu6"}.get(class_name(layer), class_name(layer).lower())
     function = getattr(layer, "activation", None)
-    return "linear" if function is None else str(keras.activations.serialize(function))
+    if function is None:
+        return "linear"
+    name = keras.activations.serialize(function)
+    return name if isinstance(name, str) else getattr(function, "__name__", "custom")
 
 
-def is_follower(layer: Any) -> bool:
+def is_function(layer: Any) -> bool:
     """Whether a layer is an activation function behind which the site of the layer before belongs."""
-    return class_name(layer) in FOLLOWERS and activation_name(layer) != "softmax"
+    return adapter_of(layer).output is Output.FUNCTION and activation_name(layer) != "softmax"
+
+
+def is_clipping(layer: Any) -> bool:
+    """Whether an activation function only turns values below zero into zero, so that codes stay codes."""
+    if class_name(layer) == "ReLU":
+        return not (layer.negative_slope or layer.threshold or layer.max_value is not None)
+    if class_name(layer) in ("Identity", "Relu"):
+        return True
+    return class_name(layer) == "Activation" and activation_name(layer) in ("relu", "linear")
+
+
+def splits_activation(layer: Any) -> bool:
+    """Whether a layer computes with a kernel and applies an activation function that becomes a layer of its own."""
+    return adapter_of(layer).channels is not None and hasattr(layer, "activation")
 
 
 def can_be_negative(layer: Any, inputs: Sequence[bool]) -> bool:
     """Whether a layer's output can be below zero, given whether each of its inputs can."""
-    name = class_name(layer)
-    if name in FOLLOWERS:
-        if name == "ReLU" and layer.negative_slope:
+    adapter, name = adapter_of(layer), class_name(layer)
+    if adapter.nonnegative is not None:
+        return not adapter.nonnegative
+    if adapter.output is Output.FUNCTION:
+        function = activation_name(layer)
+        if getattr(layer, "negative_slope", 0):
             return any(inputs)
-        return activation_name(layer) not in _NONNEGATIVE
-    if name in COMPUTE:
+        if function in _NONNEGATIVE:
+            return False
+        if name in INPUT_UNITS or name in _WITH_CONSTANT:
+            return _constants_can_make_negative(layer, any(inputs))
+        return any(inputs) or function in _ALL_SIGNS or function == "custom"
+    if adapter.weights or adapter.float_weights or name in ("Subtract", "Dot", "Matmul", "CustomScaleLayer"):
         return True
-    if name in INPUT_FOLLOWERS:
-        import numpy as np
-
-        return any(inputs) or bool(np.min(layer.scale) < 0 or np.min(layer.offset) < 0)
     return any(inputs)
 
 
-def check_supported(layer: Any) -> None:
-    """Refuse a layer that has no quantized form.
+def _constants_can_make_negative(layer: Any, negative: bool) -> bool:
+    import keras
+    import numpy as np
+
+    name = class_name(layer)
+    if name == "Rescaling":
+        return negative or bool(np.min(layer.scale) < 0 or np.min(layer.offset) < 0)
+    if name in ("Normalization", "Subtract", "Power"):
+        return True
+    constants = [
+        leaf
+        for leaf in keras.tree.flatten(
+            (layer._inbound_nodes[-1].arguments.args, layer._inbound_nodes[-1].arguments.kwargs)
+        )
+        if not isinstance(leaf, keras.KerasTensor) and leaf is not None
+    ]
+    smallest = min((float(np.min(np.asarray(constant))) for constant in constants), default=-1.0)
+    return smallest < 0 if name == "Maximum" and not negative else negative or smallest < 0
+
+
+def _tensors_read(operator: Any) -> int:
+    """Number of symbolic tensors that an operator reads, at its latest call."""
+    return len(operator._inbound_nodes[-1].input_tensors)
+
+
+def check_precision(layer: Any, name: str) -> None:
+    """Refuse mixed precision: quantization is simulated in float32.
 
     Raises:
-        ModelError: names the layer and the classes that are known.
+        ModelError: the layer computes in another type.
     """
-    known = {*COMPUTE, *MERGES, *AVERAGING, *FOLLOWERS, *INPUT_FOLLOWERS, *TRANSPARENT, NORMALIZATION}
-    if class_name(layer) not in known or not type(layer).__module__.startswith("keras."):
+    policy = getattr(layer, "dtype_policy", None)
+    if policy is not None and getattr(policy, "compute_dtype", "float32") not in ("float32", "int32", "int64", "bool"):
         raise ModelError(
-            f"layer `{layer.name}` is a {class_name(layer)}, which has no quantized form; known are "
-            f"{', '.join(sorted(known - {'InputLayer'}))}: replace it by these"
+            f"layer `{name}` computes in {policy.compute_dtype}: codes of up to 24 bits are exact in float32 alone, so "
+            "that a half-precision policy would change what is measured; build the model with the policy float32"
         )

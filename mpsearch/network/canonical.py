@@ -2,185 +2,206 @@
 
 Folding follows B. Jacob et al., *Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference*, CVPR 2018, section 3.2: with g = γ/√(σ² + ε), the kernel becomes g·w and the
-bias β + g·(b - μ). It is exact for inference and computed in float64.
+bias β + g·(b - μ). It is exact for inference and computed in float64. A BatchNorm that can't be folded becomes the
+same scale and shift per channel, y = γ'·x + β' with γ' = g and β' = β - g·μ.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from mpsearch.errors import ModelError
-from mpsearch.network.adapters import COMPUTE, NORMALIZATION, activation_name, check_supported, class_name
+from mpsearch.network.adapters import (
+    LAYERS,
+    SPLIT,
+    activation_name,
+    adapter_of,
+    check_precision,
+    class_name,
+    splits_activation,
+)
+from mpsearch.network.graph import Graph, Node, functional, graph_of, rebuild
+
+NORMALIZATION = "BatchNormalization"
 
 
-@dataclass(frozen=True)
-class Node:
-    """One application of a layer in a functional model.
+def canonical(model: keras.Model, keep_batch_norm: bool = True) -> keras.Model:
+    """A flat copy of `model`, weights included, with BatchNorm folded and fused activation functions split off.
 
-    Attributes:
-        layer: the Keras layer.
-        inputs: names of the layers whose outputs it reads, in order.
-        shape: of its output, without the batch dimension.
-    """
-
-    layer: Any
-    inputs: tuple[str, ...]
-    shape: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the layer."""
-        return str(self.layer.name)
-
-
-def functional(model: keras.Model) -> keras.Model:
-    """`model` as a functional one.
-
-    Raises:
-        ModelError: it isn't built, or it is subclassed.
-    """
-    if isinstance(model, keras.Sequential):
-        if not model.built or not model.inputs:
-            raise ModelError(f"the model `{model.name}` isn't built: start it with keras.Input(shape=…)")
-        return graph(model, _alone(model.outputs), name=model.name)
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"expected a keras.Model, but got {type(model).__name__}")
-    if not getattr(model, "inputs", None) or not getattr(model, "_nodes_by_depth", None):
-        raise ModelError(
-            f"the model `{model.name}` is a subclass of keras.Model without a graph of layers: "
-            "build it with the functional API, keras.Model(inputs, outputs)"
-        )
-    return model
-
-
-def nodes_of(model: keras.Model) -> list[Node]:
-    """The layers of a functional model in execution order.
-
-    Raises:
-        ModelError: a layer is used twice, has several outputs, or is an operator rather than a layer.
-    """
-    result, seen = [], set()
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            layer = node.operation
-            if not isinstance(layer, keras.layers.Layer):
-                raise ModelError(
-                    f"`{layer.name}` is an operator ({class_name(layer)}) between layers: use a layer such "
-                    "as keras.layers.Add"
-                )
-            if layer.name in seen:
-                raise ModelError(f"layer `{layer.name}` is used more than once: give each use a layer of its own")
-            if len(node.outputs) != 1:
-                raise ModelError(f"layer `{layer.name}` has {len(node.outputs)} outputs; only one is supported")
-            if any(size is None for size in node.outputs[0].shape[1:]):
-                raise ModelError(
-                    f"layer `{layer.name}` has an output of open shape {node.outputs[0].shape}: give "
-                    "keras.Input a full shape"
-                )
-            seen.add(layer.name)
-            inputs = tuple(str(tensor._keras_history.operation.name) for tensor in node.input_tensors)
-            result.append(Node(layer, inputs, tuple(node.outputs[0].shape[1:])))
-    return result
-
-
-def canonical(model: keras.Model) -> keras.Model:
-    """A copy of `model`, weights included, with BatchNorm folded and fused activation functions split off.
-
-    Kernel regularizers stay. Layers keep their names; a split activation function is called `<layer>_<function>`.
+    Kernel regularizers stay. Layers keep their names, those of nested models have the model's name in front; a
+    split activation function is called `<layer>_<function>`; separable convolutions become `<layer>_depthwise`
+    and `<layer>_pointwise`.
 
     Args:
         model: a built functional or sequential float model; it is not changed.
+        keep_batch_norm: whether a BatchNorm that can't be folded becomes a scale and shift of its own.
 
     Raises:
-        ModelError: a layer without a quantized form, or a BatchNorm that can't be folded.
+        ModelError: a layer without a quantized form, or, unless `keep_batch_norm`, a BatchNorm that can't be folded.
     """
-    model = functional(model)
-    nodes = nodes_of(model)
-    for node in nodes:
-        check_supported(node.layer)
-    folded = _foldable(nodes)
-    by_norm = {norm.name: host for host, norm in folded.items()}
+    functional(model)
+    graph = graph_of(model)
+    for node in graph.nodes:
+        check_precision(node.layer, node.layer_name)
+        if class_name(node.layer) not in SPLIT:
+            adapter_of(node.layer, node.layer_name)
+    folded = _foldable(graph, keep_batch_norm)
+    by_norm = {norm.layer_name for norm in folded.values()}
+    copies: dict[str, Any] = {}
+    weights: list[tuple[Any, list[np.ndarray]]] = []
 
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        if class_name(layer) in COMPUTE:
-            config["activation"] = "linear"
-            config["use_bias"] = config.get("use_bias", True) or layer.name in folded
-        return type(layer).from_config(config)
+    def copy_of(node: Node) -> list[Any]:
+        """The copied layer, or the two that it becomes."""
+        if node.layer_name not in copies:
+            made, arrays = _copies(node, folded.get(node.layer_name))
+            copies[node.layer_name] = made
+            weights.extend(zip(made, arrays, strict=True))
+        return copies[node.layer_name]
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if layer.name in by_norm:
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        layer = node.layer
+        if not isinstance(layer, keras.layers.Layer):
+            return layer(*args, **kwargs)
+        if node.layer_name in by_norm:
             return args[0]
-        y = layer(*args, **kwargs)
-        original = model.get_layer(layer.name)
-        if class_name(layer) in COMPUTE and activation_name(original) != "linear":
-            name = activation_name(original)
-            y = keras.layers.Activation(original.activation, name=f"{layer.name}_{name}")(y)
+        if class_name(layer) == NORMALIZATION:
+            return copy_of(node)[0](args[0], training=False)
+        if class_name(layer) in SPLIT:
+            first, second = copy_of(node)
+            y = second(first(args[0]))
+        else:
+            y = copy_of(node)[0](*args, **kwargs)
+        if class_name(layer) in SPLIT or splits_activation(layer):
+            name = activation_name(layer)
+            if name != "linear":
+                y = keras.layers.Activation(layer.activation, name=f"{node.name}_{name}")(y)
         return y
 
-    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    result = graph(copy, _alone(copy.outputs), name=model.name)
-    for node in nodes:
-        if class_name(node.layer) in COMPUTE:
-            result.get_layer(node.name).set_weights(_folded_weights(node.layer, folded.get(node.name)))
+    result = rebuild(graph, call)
+    for layer, arrays in weights:
+        layer.set_weights(arrays)
+        if class_name(layer) == "Normalization":
+            layer.finalize_state()
     return result
-
-
-def graph(model: keras.Model, outputs: Any, name: str | None = None) -> keras.Model:
-    """A model from `model`'s inputs to `outputs`, called with a tensor, not a list, where there is one input."""
-    return keras.Model(_alone(model.inputs), outputs, name=name)
-
-
-def _alone(tensors: list[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def has_batch_norm(model: keras.Model) -> bool:
     """Whether a model has a BatchNorm, so that folding changes it."""
-    return any(class_name(layer) == NORMALIZATION for layer in model.layers)
+    return any(class_name(node.layer) == NORMALIZATION for node in graph_of(model).nodes)
 
 
-def _foldable(nodes: list[Node]) -> Mapping[str, Any]:
-    """Compute layer to the BatchNorm behind it; an error for any other BatchNorm."""
-    by_name = {node.name: node for node in nodes}
-    folded: dict[str, Any] = {}
-    for node in nodes:
+def copied(layer: Any, name: str, **changes: Any) -> Any:
+    """A new layer of the same class and options."""
+    return type(layer).from_config({**layer.get_config(), "name": name, **changes})
+
+
+def _copies(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndarray]]]:
+    """The layers that a layer becomes, and their weights."""
+    layer, kind = node.layer, class_name(node.layer)
+    if kind in SPLIT:
+        return _separated(node, norm)
+    if kind == NORMALIZATION:
+        made = keras.layers.BatchNormalization(axis=layer.axis, epsilon=0.0, name=node.layer_name, trainable=True)
+        scale, shift = _scale_and_shift(layer)
+        return [made], [[a.astype(np.float32) for a in (scale, shift, np.zeros_like(scale), np.ones_like(scale))]]
+    changes: dict[str, Any] = {}
+    if splits_activation(layer):
+        changes["activation"] = "linear"
+    if norm is not None:
+        changes["use_bias"] = True
+    made = copied(layer, node.layer_name, **changes)
+    arrays = [np.asarray(w) for w in layer.get_weights()]
+    if norm is not None:
+        kernel, bias = _folded(arrays[0], arrays[1] if layer.use_bias else None, norm.layer, LAYERS[kind].channels)
+        arrays = [kernel, bias]
+    return [made], [arrays]
+
+
+def _separated(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndarray]]]:
+    """A separable convolution as a depthwise and a pointwise one."""
+    layer = node.layer
+    one = class_name(layer) == "SeparableConv1D"
+    depthwise, pointwise = (
+        (keras.layers.DepthwiseConv1D, keras.layers.Conv1D)
+        if one
+        else (keras.layers.DepthwiseConv2D, keras.layers.Conv2D)
+    )
+    first = depthwise(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        depth_multiplier=layer.depth_multiplier,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+        use_bias=False,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        name=f"{node.layer_name}_depthwise",
+    )
+    second = pointwise(
+        layer.filters,
+        1,
+        data_format=layer.data_format,
+        use_bias=layer.use_bias or norm is not None,
+        kernel_regularizer=layer.pointwise_regularizer,
+        bias_regularizer=layer.bias_regularizer,
+        name=f"{node.layer_name}_pointwise",
+    )
+    arrays = [np.asarray(w) for w in layer.get_weights()]
+    last = arrays[1:]
+    if norm is not None:
+        last = _folded(arrays[1], arrays[2] if layer.use_bias else None, norm.layer, LAYERS["Conv2D"].channels)
+    return [first, second], [arrays[:1], last]
+
+
+def _foldable(graph: Graph, keep: bool) -> Mapping[str, Node]:
+    """Layer name to the BatchNorm behind it that is folded into it; unless `keep`, an error for any other."""
+    by_name, readers = graph.by_name, graph.readers
+    times: dict[str, int] = {}
+    for node in graph.nodes:
+        times[node.layer_name] = times.get(node.layer_name, 0) + 1
+    folded: dict[str, Node] = {}
+    for node in graph.nodes:
         if class_name(node.layer) != NORMALIZATION:
             continue
-        host = by_name[node.inputs[0]]
-        readers = [other.name for other in nodes if host.name in other.inputs]
+        host = by_name[node.inputs[0].node]
+        others = [other.name for other in readers[node.inputs[0]] if other is not node]
         axis = node.layer.axis if isinstance(node.layer.axis, int) else node.layer.axis[0]
-        if class_name(host.layer) not in COMPUTE:
-            reason = f"it follows `{host.name}` ({class_name(host.layer)}), which has no kernel"
+        split = class_name(host.layer) in SPLIT
+        if not split and (not isinstance(host.layer, keras.layers.Layer) or adapter_of(host.layer).channels is None):
+            reason = f"it follows `{host.name}` ({class_name(host.layer)}), which has no kernel to fold it into"
         elif activation_name(host.layer) != "linear":
             reason = f"`{host.name}` applies {activation_name(host.layer)} first"
-        elif len(readers) > 1:
-            reason = f"`{host.name}` is also read by {', '.join(name for name in readers if name != node.name)}"
+        elif others or node.inputs[0] in graph.output_tensors:
+            reason = f"`{host.name}` is also read by {', '.join(others) or 'the model as an output'}"
+        elif max(times[host.layer_name], times[node.layer_name]) > 1:
+            reason = f"`{host.layer_name}` or `{node.layer_name}` is applied more than once"
         elif axis not in (-1, len(node.shape)):
             reason = f"it normalizes axis {axis}, not the channels of `{host.name}`"
         else:
-            folded[host.name] = node.layer
+            folded[host.layer_name] = node
+            continue
+        if keep:
             continue
         raise ModelError(
-            f"the BatchNormalization `{node.name}` can't be folded: {reason}; put it directly behind a "
-            f"{', '.join(COMPUTE)} "
-            "without activation, or remove it"
+            f"the BatchNormalization `{node.name}` can't be folded: {reason}; keep it as a scale and shift of its own "
+            'with Space(…, batch_norm="keep"), or put it directly behind a convolution or Dense without activation'
         )
     return folded
 
 
-def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
-    weights = [np.asarray(w) for w in layer.get_weights()]
-    if norm is None:
-        return weights
-    kernel = weights[0].astype(np.float64)
+def _scale_and_shift(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A BatchNorm's g and β - g·μ, float64."""
     mean, variance = np.asarray(norm.moving_mean, np.float64), np.asarray(norm.moving_variance, np.float64)
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(mean)
     beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(mean)
-    bias = weights[1].astype(np.float64) if layer.use_bias else np.zeros_like(mean)
     factor = gamma / np.sqrt(variance + norm.epsilon)
-    kernel = kernel * COMPUTE[class_name(layer)].output_axis(kernel.shape, factor)
-    return [kernel.astype(np.float32), (beta + factor * (bias - mean)).astype(np.float32)]
+    return factor, beta - factor * mean
+
+
+def _folded(kernel: np.ndarray, bias: np.ndarray | None, norm: Any, channels: Any) -> list[np.ndarray]:
+    factor, shift = _scale_and_shift(norm)
+    wide = kernel.astype(np.float64) * channels(kernel.shape, factor)
+    moved = shift if bias is None else shift + factor * bias.astype(np.float64)
+    return [wide.astype(np.float32), moved.astype(np.float32)]

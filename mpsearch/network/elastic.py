@@ -1,6 +1,6 @@
 """The elastic network: one quantized Keras model whose widths and scale modes are variables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,9 +10,11 @@ from mpsearch.config import Alpha, Config, RangeRule
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
 from mpsearch.menu import Menu
-from mpsearch.network.adapters import COMPUTE, class_name
+from mpsearch.network.adapters import adapter_of
 from mpsearch.network.assign import bulk_assign
-from mpsearch.network.canonical import canonical, graph
+from mpsearch.network.canonical import canonical, copied
+from mpsearch.network.compute import QuantizedCompute, QuantizedRecurrent, states_of
+from mpsearch.network.graph import Node, Tensor, map_tensors, rebuild, submodel
 from mpsearch.network.sites import Placement, place_sites
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, sketch_of
 from mpsearch.quantizers.weights import WeightQuantizer, encode
@@ -23,46 +25,14 @@ CALIBRATION_BATCH = 32
 SKETCHED_VALUES = 200_000  # values of a feature map from which its sketch is made
 
 
-@keras.saving.register_keras_serializable("mpsearch")
-class QuantizedCompute(keras.layers.Layer):
-    """A Keras layer that computes with quantized weights; the float weights are trained.
-
-    Args:
-        inner: the float layer.
-        quantizers: weight attribute (`kernel`, `bias`) to its quantizer.
-    """
-
-    def __init__(self, inner: keras.layers.Layer, quantizers: Mapping[str, WeightQuantizer], **kwargs: Any) -> None:
-        super().__init__(name=inner.name, **kwargs)
-        self.inner = inner
-        self.weight_quantizers = dict(quantizers)
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        if not self.inner.built:
-            self.inner.build(shape)
-        for attribute, quantizer in self.weight_quantizers.items():
-            quantizer.build(tuple(getattr(self.inner, attribute).shape))
-
-    def call(self, x: Any) -> Any:
-        # the layer's own code runs, reading quantized values in place of its variables
-        values = {id(v): (v, keras.ops.convert_to_tensor(v)) for v in self.inner.variables}
-        for attribute, quantizer in self.weight_quantizers.items():
-            variable = getattr(self.inner, attribute)
-            values[id(variable)] = (variable, quantizer(values[id(variable)][1]))
-        with keras.StatelessScope(state_mapping=list(values.values())):
-            return self.inner.call(x)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(self.inner.compute_output_shape(shape))
-
-
 class ElasticNetwork:
     """The quantized network of a process: built and traced once, switched from config to config by numbers.
 
     Args:
         model: the float model, weights included; it is not changed.
         space: which sites are quantized, and with which unchangeable options (sign, zero-point, integer bits).
-        samples: model inputs, shape (n, ...), on which feature maps' ranges are calibrated.
+        samples: model inputs, each of shape (n, ...), in the structure that the model takes; feature maps' ranges are
+            calibrated on them.
         nonnegative_inputs: whether no model input is ever below zero; default: whether no sample is.
         extra_alphas: scale modes that sites with data-dependent scales can take besides those of their menus.
 
@@ -83,13 +53,13 @@ class ElasticNetwork:
         self,
         model: keras.Model,
         space: Space,
-        samples: np.ndarray,
+        samples: Any,
         nonnegative_inputs: bool | None = None,
         extra_alphas: Sequence[Alpha] = (),
     ) -> None:
         if nonnegative_inputs is None:
-            nonnegative_inputs = bool(np.min(samples) >= 0.0)
-        self.float_model = canonical(model)
+            nonnegative_inputs = all(float(np.min(x)) >= 0.0 for x in keras.tree.flatten(samples))
+        self.float_model = canonical(model, space.batch_norm == "keep")
         self.placement: Placement = place_sites(
             self.float_model, model, nonnegative_inputs, space.requantize_merge_inputs
         )
@@ -98,7 +68,7 @@ class ElasticNetwork:
         self._extra_alphas = tuple(extra_alphas)
         self._quantizers: dict[str, WeightQuantizer | QuantizedBitsFeatureMap] = {}
         self.model = self._build()
-        self._calibrate(samples[:CALIBRATION_SAMPLES])
+        self._calibrate(keras.tree.map_structure(lambda x: x[:CALIBRATION_SAMPLES], samples))
         ranges = [q.range for q in self._quantizers.values() if isinstance(q, QuantizedBitsFeatureMap)]
         self.state_variables = [*self.model.trainable_variables, *ranges]
         self._assign_state = bulk_assign(self.state_variables)
@@ -155,54 +125,56 @@ class ElasticNetwork:
                     )
 
     def _build(self) -> keras.Model:
-        menus = self.space.menus
-        quantized_inputs: dict[str, Any] = {}
+        menus, placement = self.space.menus, self.placement
+        copies: dict[str, Any] = {}
 
-        def feature_map(site: str, x: Any) -> Any:
-            if site not in menus:
+        def feature_map(site: str | None, x: Any) -> Any:
+            if site is None or site not in menus:
                 return x
-            layer = self._feature_map(site, menus[site])
-            self._quantizers[site] = layer
-            return layer(x)
+            self._quantizers[site] = self._feature_map(site, menus[site])
+            return self._quantizers[site](x)
 
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            def read(x: Any) -> Any:
-                """A model input, quantized once for all its readers; other tensors as they are."""
-                source = str(x._keras_history.operation.name)
-                site = self.placement.outputs.get(source)
-                if not isinstance(x._keras_history.operation, keras.layers.InputLayer) or site is None:
-                    return x
-                if source not in quantized_inputs:
-                    quantized_inputs[source] = feature_map(site, x)
-                return quantized_inputs[source]
+        def call(node: Node, args: Any, kwargs: Any) -> Any:
+            if node.name in placement.merge_inputs:
+                sites = placement.merge_inputs[node.name]
+                args, kwargs = map_tensors((args, kwargs), lambda i, x: feature_map(sites[i], x))
+            if not isinstance(node.layer, keras.layers.Layer):
+                return node.layer(*args, **kwargs)
+            if node.layer_name not in copies:
+                copies[node.layer_name] = self._copy(node)
+            return copies[node.layer_name](*args, **kwargs)
 
-            args = keras.tree.map_structure(read, args)
-            if layer.name in self.placement.merge_inputs:
-                sites = self.placement.merge_inputs[layer.name]
-                args = ([x if site is None else feature_map(site, x) for site, x in zip(sites, args[0], strict=True)],)
-            if class_name(layer) in COMPUTE:
-                layer = self._compute(layer)
-            y = layer(*args, **kwargs)
-            site = self.placement.outputs.get(layer.name)
-            return y if site is None else feature_map(site, y)
+        def after(tensor: Tensor, value: Any) -> Any:
+            return feature_map(placement.outputs.get(tensor), value)
 
-        model = keras.models.clone_model(self.float_model, call_function=call)
-        for layer in self.float_model.layers:
-            if class_name(layer) in COMPUTE:
-                model.get_layer(layer.name).inner.set_weights(layer.get_weights())
+        model = rebuild(placement.graph, call, after)
         self._quantizers = {site: self._quantizers[site] for site in self.space.sites}
         return model
 
-    def _compute(self, layer: Any) -> QuantizedCompute:
+    def _copy(self, node: Node) -> Any:
+        """A float layer's quantized form, with its weights."""
+        layer, adapter = node.layer, adapter_of(node.layer)
+        inner = copied(layer, node.layer_name)
+        if layer.built:
+            inner.build_from_config(layer.get_build_config() or {})
+        inner.set_weights(layer.get_weights())
+        if type(layer).__name__ == "Normalization":
+            inner.finalize_state()
         quantizers = {}
-        for rule in COMPUTE[class_name(layer)].weights:
-            site = f"{layer.name}/{rule.attribute}"
+        for weight in adapter.weights:
+            site = f"{node.layer_name}/{weight.name}"
             if site in self.space.menus:
                 ndim = len(self.facts.by_name[site].shape)
                 menu = self.space.menus[site]
-                quantizer = WeightQuantizer(tuple(rule.shared_axes(ndim)), self._alphas(menu), menu.integer)
-                quantizers[rule.attribute] = self._quantizers[site] = quantizer
-        return QuantizedCompute(layer, quantizers)
+                quantizer = WeightQuantizer(weight.shared_axes(ndim), self._alphas(menu), menu.integer)
+                quantizers[weight.attribute] = self._quantizers[site] = quantizer
+        if adapter.recurrent:
+            site = self.placement.states[node.layer_name]
+            state = None
+            if site in self.space.menus:
+                state = self._quantizers[site] = self._feature_map(site, self.space.menus[site])
+            return QuantizedRecurrent(inner, quantizers, state)
+        return QuantizedCompute(inner, quantizers) if adapter.weights else inner
 
     def _feature_map(self, site: str, menu: Menu) -> QuantizedBitsFeatureMap:
         negative = self.facts.by_name[site].negative
@@ -220,29 +192,43 @@ class ElasticNetwork:
         own = [spec.alpha for spec in menu.specs]
         return tuple(dict.fromkeys(own if Alpha.FIXED in own else [*own, *self._extra_alphas]))
 
-    def _calibrate(self, samples: np.ndarray) -> None:
+    def _calibrate(self, samples: Any) -> None:
         """Set the range and sketch of each feature map from the float network's values."""
         layers = {
             site: quantizer
             for site, quantizer in self._quantizers.items()
             if isinstance(quantizer, QuantizedBitsFeatureMap) and quantizer.integer is None
         }
+        maps = [site for site in layers if site in self.placement.tensors]
+        states = {layer: site for layer, site in self.placement.states.items() if site in layers}
         if not layers:
             return
-        tensors = [self.float_model.get_layer(self.placement.tensors[site]).output for site in layers]
-        probe = graph(self.float_model, tensors)
-        ranges = np.zeros((len(layers), 2))
-        kept: list[list[np.ndarray]] = [[] for _ in layers]
+        # of a recurrent layer what it reads is needed, to run it step by step
+        recurrent = [node for node in self.placement.graph.nodes if node.layer_name in states]
+        by_name = self.placement.graph.by_name
+        read = [self.placement.tensors[site] for site in maps] + [t for node in recurrent for t in node.inputs]
+        probe = submodel(self.float_model, [by_name[tensor.node].symbolic[tensor.output] for tensor in read])
+        kept: dict[str, list[np.ndarray]] = {site: [] for site in layers}
+        extremes = dict.fromkeys(layers, (np.inf, -np.inf))
         rng = np.random.default_rng(0)
-        batches = -(-len(samples) // CALIBRATION_BATCH)
-        for start in range(0, len(samples), CALIBRATION_BATCH):
-            values = probe(samples[start : start + CALIBRATION_BATCH], training=False)
-            for i, tensor in enumerate(values if isinstance(values, (list, tuple)) else [values]):
-                flat = np.asarray(tensor).ravel()
-                low, high = float(flat.min()), float(flat.max())
-                ranges[i] = (low, high) if start == 0 else (min(ranges[i, 0], low), max(ranges[i, 1], high))
-                share = SKETCHED_VALUES // batches
-                kept[i].append(flat if len(flat) <= share else rng.choice(flat, share, replace=False, shuffle=False))
-        for layer, extremes, values in zip(layers.values(), ranges, kept, strict=True):
-            layer.range.assign(extremes.astype(np.float32))
-            layer.sketch.assign(sketch_of(np.concatenate(values)))
+        count = len(keras.tree.flatten(samples)[0])
+        batches = -(-count // CALIBRATION_BATCH)
+
+        def keep(site: str, tensor: Any) -> None:
+            flat = np.asarray(tensor).ravel()
+            low, high = extremes[site]
+            extremes[site] = (min(low, float(flat.min())), max(high, float(flat.max())))
+            share = SKETCHED_VALUES // batches
+            kept[site].append(flat if len(flat) <= share else rng.choice(flat, share, replace=False, shuffle=False))
+
+        for start in range(0, count, CALIBRATION_BATCH):
+            batch = keras.tree.map_structure(lambda x, at=start: x[at : at + CALIBRATION_BATCH], samples)
+            values = iter(keras.tree.flatten(probe(batch, training=False)))
+            for site in maps:
+                keep(site, next(values))
+            for node in recurrent:
+                for state in states_of(node.layer, [next(values) for _ in node.inputs]):
+                    keep(states[node.layer_name], state)
+        for site, layer in layers.items():
+            layer.range.assign(np.array(extremes[site], dtype=np.float32))
+            layer.sketch.assign(sketch_of(np.concatenate(kept[site])))

@@ -1,30 +1,34 @@
 """Where quantizers go: the sites of a canonical model, and its facts.
 
-Activation sites are: model inputs (behind a Rescaling that follows); the output of each compute layer and each
-merge, behind its activation function; averaged maps; and, on demand, those inputs of merges that other layers
-read too (an input that only the merge reads is requantized by its own site). Layers that only move or select
-values keep the codes of their input and have no site.
+Activation sites are: model inputs (behind the change of unit that follows); the output of each layer that computes
+new values, behind its activation function; functions applied on their own; and, on demand, those inputs of merges
+that other layers read too (an input that only the merge reads is requantized by its own site). Layers that only
+move or select values keep the codes of their input and have no site. A site is called after the layer that computes
+the values: `conv_0/activation`, for a layer's second application `conv_0.2/activation`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import keras
 
 from mpsearch.config import Role
 from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.network.adapters import (
-    AVERAGING,
-    COMPUTE,
-    INPUT_FOLLOWERS,
-    MERGES,
-    NORMALIZATION,
+    INPUT_UNITS,
+    SPLIT,
+    Output,
     activation_name,
+    adapter_of,
     can_be_negative,
     class_name,
-    is_follower,
+    is_clipping,
+    is_function,
 )
-from mpsearch.network.canonical import Node, canonical, functional, nodes_of
+from mpsearch.network.canonical import NORMALIZATION, canonical
+from mpsearch.network.graph import Graph, Node, Tensor, graph_of
+
+STATE = "state"
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,20 @@ class Placement:
     """The sites of a canonical model.
 
     Attributes:
+        graph: of the canonical model.
         facts: of all sites, in network order.
-        outputs: layer whose output is quantized to the site's name.
-        merge_inputs: merge to the sites of its inputs, in order; None for an input without a site of its own.
-        tensors: activation site to the layer whose output it quantizes.
+        outputs: tensor that is quantized to its site's name.
+        merge_inputs: merging node to the sites of its inputs, in order; None for an input without a site of its own.
+        states: recurrent layer to the site of its state.
+        tensors: activation site to the tensor that it quantizes.
     """
 
+    graph: Graph
     facts: ModelFacts
-    outputs: Mapping[str, str]
+    outputs: Mapping[Tensor, str]
     merge_inputs: Mapping[str, tuple[str | None, ...]]
-    tensors: Mapping[str, str]
+    states: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
 
 
 def place_sites(
@@ -58,138 +66,185 @@ def place_sites(
         nonnegative_inputs: whether the model's inputs can't be below zero.
         requantize_merge_inputs: whether inputs of merges that other layers read too are sites.
     """
-    nodes = nodes_of(model)
-    by_name = {node.name: node for node in nodes}
-    readers: dict[str, list[Node]] = {node.name: [] for node in nodes}
-    for node in nodes:
-        for source in node.inputs:
-            readers[source].append(node)
-
-    def last_follower(node: Node) -> Node:
-        """The node behind whose output the site of `node` belongs."""
-        while len(readers[node.name]) == 1:
-            follower = readers[node.name][0]
-            moves = class_name(follower.layer) in INPUT_FOLLOWERS if not node.inputs else is_follower(follower.layer)
-            if not moves:
-                break
-            node = follower
-        return node
-
-    owners: dict[str, str] = {}  # node whose output is quantized -> layer that names the site
-    for node in nodes:
-        if not node.inputs or class_name(node.layer) in (*COMPUTE, *MERGES, *AVERAGING):
-            owners[last_follower(node).name] = node.name
-    for node in nodes:  # activation functions on their own, for instance behind a pooling
-        if is_follower(node.layer) and node.name not in owners and not _changes_codes_only_by_clipping(node):
-            owners[node.name] = node.name
-
-    negative: dict[str, bool] = {}
-    sources: dict[str, tuple[str, ...]] = {}  # node -> activation sites that its output is made of
-    sites: list[SiteFacts] = []
+    graph = graph_of(model)
+    user_graph = graph if original is None else graph_of(original)
+    readers = graph.readers
+    owners = _owners(graph)
+    user_layers = _user_layers(graph, user_graph)
+    negative: dict[Tensor, bool] = {}
+    sources: dict[Tensor, tuple[str, ...]] = {}  # tensor -> activation sites that it is made of
+    sites: dict[str, SiteFacts] = {}
     merge_inputs: dict[str, tuple[str | None, ...]] = {}
-    tensors: dict[str, str] = {}
-    for node in nodes:
-        kind = class_name(node.layer)
-        read = tuple(dict.fromkeys(site for name in node.inputs for site in sources[name]))
-        negative[node.name] = (
-            can_be_negative(node.layer, [negative[name] for name in node.inputs])
-            if node.inputs
-            else not nonnegative_inputs
+    states: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
+
+    def add(
+        name: str, node: Node, role: Role, shape: tuple[int, ...], macs: int, below: bool, read: tuple[str, ...]
+    ) -> None:
+        if name in sites:  # of a layer that is applied again
+            known = sites[name]
+            joined = tuple(dict.fromkeys((*known.producers, *read)))
+            sites[name] = replace(known, macs=known.macs + macs, producers=joined)
+            return
+        layer, layer_class = user_layers.get(node.layer_name, (node.layer_name, class_name(node.layer)))
+        sites[name] = SiteFacts(name, layer, layer_class, role, shape, macs, below, read)
+
+    for node in graph.nodes:
+        below = [negative[tensor] for tensor in node.inputs]
+        negative.update(
+            dict.fromkeys(node.tensors, not nonnegative_inputs if node.is_input else can_be_negative(node.layer, below))
         )
-        if kind in MERGES and requantize_merge_inputs:
+        adapter = adapter_of(node.layer)
+        read = tuple(dict.fromkeys(site for tensor in node.inputs for site in sources[tensor]))
+        if adapter.merges and requantize_merge_inputs and len(node.inputs) > 1:
             names: list[str | None] = []
-            for i, name in enumerate(node.inputs):
-                if len(readers[name]) == 1:
+            for i, tensor in enumerate(node.inputs):
+                if len(readers[tensor]) == 1:
                     names.append(None)
                     continue
                 site = f"{node.name}/input_{i}"
-                sites.append(
-                    SiteFacts(
-                        site, node.name, kind, Role.ACTIVATION, by_name[name].shape, 0, negative[name], sources[name]
-                    )
-                )
+                shape = graph.by_name[tensor.node].shapes[tensor.output]
+                add(site, node, Role.ACTIVATION, shape, 0, negative[tensor], sources[tensor])
                 names.append(site)
-                tensors[site] = name
+                tensors[site] = tensor
             merge_inputs[node.name] = tuple(names)
-            own = [(sources[name] if site is None else (site,)) for name, site in zip(node.inputs, names, strict=True)]
+            own = [sources[t] if site is None else (site,) for t, site in zip(node.inputs, names, strict=True)]
             read = tuple(dict.fromkeys(site for group in own for site in group))
-        sources[node.name] = read
-        if kind in COMPUTE:
-            for rule in COMPUTE[kind].weights:
-                weight = getattr(node.layer, rule.attribute)
-                if weight is not None:
-                    shape = tuple(weight.shape)
-                    macs = COMPUTE[kind].macs(shape, node.shape) if rule.role is Role.KERNEL else 0
-                    sites.append(
-                        SiteFacts(f"{node.name}/{rule.attribute}", node.name, kind, rule.role, shape, macs, True, read)
-                    )
-        if node.name in owners:
-            layer = owners[node.name]
-            site = f"{layer}/activation"
-            sites.append(
-                SiteFacts(
-                    site,
-                    layer,
-                    class_name(by_name[layer].layer),
-                    Role.ACTIVATION,
-                    node.shape,
-                    0,
-                    negative[node.name],
-                    read,
-                )
-            )
-            sources[node.name] = (site,)
-            tensors[site] = node.name
-    outputs = {name: f"{owner}/activation" for name, owner in owners.items()}
-    user_model = model if original is None else original
-    parts = _parts(owners, by_name, user_model)
+        for weight in adapter.weights:
+            variable = weight.of(node.layer)
+            if variable is not None:
+                shape = tuple(variable.shape)
+                inputs = graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output]
+                macs = adapter.macs(shape, inputs, node.shape) if weight.role is Role.KERNEL else 0
+                add(f"{node.layer_name}/{weight.name}", node, weight.role, shape, macs, True, read)
+        if adapter.recurrent:
+            site = states[node.layer_name] = f"{node.layer_name}/{STATE}"
+            add(site, node, Role.ACTIVATION, (node.layer.units,), 0, True, read)
+        sources.update(dict.fromkeys(node.tensors, read))
+        for tensor in node.tensors:
+            if tensor in owners:
+                owner = graph.by_name[owners[tensor].node]
+                number = owners[tensor].output
+                site = f"{owner.name}/activation" + (f"_{number}" if number else "")
+                add(site, owner, Role.ACTIVATION, node.shapes[tensor.output], 0, negative[tensor], read)
+                sources[tensor] = (site,)
+                tensors[site] = tensor
+    parts = _parts(owners, graph, user_graph)
+    layers = {node.layer_name: class_name(node.layer) for node in user_graph.nodes}
     facts = ModelFacts(
-        model.name,
-        tuple(sites),
-        tuple(LayerFacts(layer.name, class_name(layer), parts.get(layer.name)) for layer in user_model.layers),
-        input_elements=sum(_elements(node) for node in nodes if not node.inputs),
+        model.name if original is None else original.name,
+        tuple(sites.values()),
+        tuple(LayerFacts(name, kind, parts.get(name)) for name, kind in layers.items()),
+        input_elements=sum(node.elements for node in graph.nodes if node.is_input),
         softmax_elements=sum(
-            _elements(by_name[name])
-            for name in _output_names(model)
-            if activation_name(by_name[name].layer) == "softmax"
+            user_graph.by_name[tensor.node].elements
+            for tensor in user_graph.output_tensors
+            if _is_softmax_of_its_own(user_graph.by_name[tensor.node])
         ),
     )
-    return Placement(facts, outputs, merge_inputs, tensors)
+    outputs = {tensor: site for site, tensor in tensors.items() if not _is_merge_input(site, merge_inputs)}
+    return Placement(graph, facts, outputs, merge_inputs, states, tensors)
 
 
-def facts_of(model: keras.Model, nonnegative_inputs: bool = False, requantize_merge_inputs: bool = False) -> ModelFacts:
-    """Site facts of a float model, as a search and a cost see it: BatchNorm folded. Options as in `place_sites`.
+def facts_of(
+    model: keras.Model,
+    nonnegative_inputs: bool = False,
+    requantize_merge_inputs: bool = False,
+    keep_batch_norm: bool = True,
+) -> ModelFacts:
+    """Site facts of a float model, as a search and a cost see it: BatchNorm folded.
+
+    Options as in `place_sites` and `canonical`.
 
     Raises:
         ModelError: the model can't be quantized.
     """
-    return place_sites(canonical(model), model, nonnegative_inputs, requantize_merge_inputs).facts
+    form = canonical(model, keep_batch_norm)
+    return place_sites(form, model, nonnegative_inputs, requantize_merge_inputs).facts
 
 
-def _parts(owners: Mapping[str, str], by_name: Mapping[str, Node], user_model: keras.Model) -> dict[str, str]:
+def _owners(graph: Graph) -> dict[Tensor, Tensor]:
+    """Tensor that is quantized to the tensor whose site that is: the same one, or one before functions."""
+    readers = graph.readers
+    results = set(graph.output_tensors)
+
+    def behind(tensor: Tensor, moves: Callable[[Node], bool]) -> list[Node]:
+        """The chain of functions, one behind the other, that alone read a tensor."""
+        chain: list[Node] = []
+        while len(readers[tensor]) == 1 and tensor not in results:
+            follower = readers[tensor][0]
+            if not moves(follower):
+                break
+            chain.append(follower)
+            tensor = follower.tensors[0]
+        return chain
+
+    def function(node: Node) -> bool:
+        return len(node.inputs) == 1 and is_function(node.layer)
+
+    def unit(node: Node) -> bool:
+        arithmetic = not isinstance(node.layer, keras.layers.Layer)
+        return function(node) and (
+            class_name(node.layer) in INPUT_UNITS or (arithmetic and not is_clipping(node.layer))
+        )
+
+    owners: dict[Tensor, Tensor] = {}
+    covered: set[str] = set()
+    for node in graph.nodes:
+        if node.is_input:
+            if not keras.backend.is_float_dtype(node.layer.dtype):
+                continue  # indices, not values
+            chain = behind(node.tensors[0], unit)
+            covered.update(follower.name for follower in chain)
+            owners[chain[-1].tensors[0] if chain else node.tensors[0]] = node.tensors[0]
+        elif adapter_of(node.layer).output is Output.QUANTIZED:
+            for tensor in node.tensors:
+                chain = behind(tensor, function)
+                covered.update(follower.name for follower in chain)
+                owners[chain[-1].tensors[0] if chain else tensor] = tensor
+        elif function(node) and node.name not in covered:
+            # functions on their own, for instance behind a tensor that others read as well
+            chain = [node, *behind(node.tensors[0], function)]
+            covered.update(follower.name for follower in chain)
+            if not all(is_clipping(follower.layer) for follower in chain):
+                named = next((n for n in chain if isinstance(n.layer, keras.layers.Layer)), node)
+                owners[chain[-1].tensors[0]] = named.tensors[0]
+    return owners
+
+
+def _user_layers(graph: Graph, user_graph: Graph) -> dict[str, tuple[str, str]]:
+    """Layer of the canonical model to (name, class) of the user's layer that it is a part of."""
+    found = {node.layer_name: (node.layer_name, class_name(node.layer)) for node in user_graph.nodes}
+    for node in user_graph.nodes:
+        if class_name(node.layer) in SPLIT:
+            for part in ("depthwise", "pointwise"):
+                found[f"{node.layer_name}_{part}"] = (node.layer_name, class_name(node.layer))
+    return found
+
+
+def _parts(owners: Mapping[Tensor, Tensor], graph: Graph, user_graph: Graph) -> dict[str, str]:
     """Layer to the layer in whose sites it is contained: activation functions and folded BatchNorms."""
-    parts = {}
-    for last, owner in owners.items():
-        node = by_name[last]
-        while node.name != owner:
-            parts[node.name] = owner
-            node = by_name[node.inputs[0]]
-    for node in nodes_of(functional(user_model)):
-        if class_name(node.layer) == NORMALIZATION and node.name not in by_name:
-            parts[node.name] = node.inputs[0]
+    parts: dict[str, str] = {}
+    by_name, user_names = graph.by_name, {node.layer_name for node in user_graph.nodes}
+    for last, first in owners.items():
+        tensor = last
+        chain: list[str] = []
+        while tensor != first and by_name[tensor.node].inputs:
+            node = by_name[tensor.node]
+            chain.append(node.layer_name)
+            tensor = node.inputs[0]
+        owner = by_name[first.node].layer_name
+        if tensor == first:
+            parts.update({name: owner for name in chain if name != owner and name in user_names})
+    for node in user_graph.nodes:
+        if class_name(node.layer) == NORMALIZATION and node.layer_name not in {n.layer_name for n in graph.nodes}:
+            parts[node.layer_name] = user_graph.by_name[node.inputs[0].node].layer_name
     return parts
 
 
-def _changes_codes_only_by_clipping(node: Node) -> bool:
-    return activation_name(node.layer) in ("relu", "relu6", "linear")
+def _is_softmax_of_its_own(node: Node) -> bool:
+    return class_name(node.layer) in ("Softmax", "Activation") and activation_name(node.layer) == "softmax"
 
 
-def _elements(node: Node) -> int:
-    size = 1
-    for n in node.shape:
-        size *= n
-    return size
-
-
-def _output_names(model: keras.Model) -> list[str]:
-    return [str(tensor._keras_history.operation.name) for tensor in model.outputs]
+def _is_merge_input(site: str, merge_inputs: Mapping[str, tuple[str | None, ...]]) -> bool:
+    return any(site in names for names in merge_inputs.values())

@@ -7,7 +7,8 @@ from keras import Input, layers
 
 from mpsearch import models
 from mpsearch.errors import ModelError
-from mpsearch.network.canonical import canonical, functional, has_batch_norm
+from mpsearch.network.canonical import canonical, has_batch_norm
+from mpsearch.network.graph import functional
 
 
 def assert_same_outputs(model: keras.Model, folded: keras.Model, x: np.ndarray) -> None:
@@ -153,33 +154,49 @@ def bn_of_rows(x):
     return layers.BatchNormalization(axis=1, name="bn")(layers.Conv2D(3, 1, name="a")(x))
 
 
-def layer_used_twice(x):
+def bn_of_a_layer_used_twice(x):
     conv = layers.Conv2D(3, 1, name="twice")
-    return conv(conv(x))
-
-
-def operator_node(x):
-    return layers.Conv2D(3, 1, name="a")(x) + 3.0
+    return layers.BatchNormalization(name="bn")(conv(conv(x)))
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: functional_of(bn_after_add), r"`bn` can't be folded: it follows `sum` \(Add\), which has no kernel"),
-        (lambda: functional_of(bn_after_relu), "`bn` can't be folded: `a` applies relu first; put it directly behind"),
+        (lambda: functional_of(bn_after_relu), "`bn` can't be folded: `a` applies relu first; keep it as a scale"),
         (lambda: functional_of(bn_of_a_shared_map), "`bn` can't be folded: `a` is also read by sum"),
         (lambda: functional_of(bn_of_rows), "`bn` can't be folded: it normalizes axis 1"),
         (lambda: functional_of(layers.BatchNormalization(name="bn")), r"`bn` can't be folded: it follows `input`"),
-        (lambda: functional_of(layer_used_twice), "`twice` is used more than once: give each use a layer of its own"),
-        (lambda: functional_of(operator_node), r"is an operator \(Add\) between layers: use a layer"),
+        (lambda: functional_of(bn_of_a_layer_used_twice), "`bn` can't be folded: .* more than once"),
+    ],
+)
+def test_a_batch_norm_that_cannot_be_folded_is_kept_or_refused_by_name(build, message, randomise):
+    with pytest.raises(ModelError, match=message):
+        canonical(build(), keep_batch_norm=False)
+    model = randomise(build())
+    kept = canonical(model)
+    assert has_batch_norm(kept)
+    scale_and_shift = next(layer for layer in kept.layers if layer.name == "bn")
+    np.testing.assert_array_equal(scale_and_shift.moving_mean, 0.0)
+    np.testing.assert_array_equal(scale_and_shift.moving_variance, 1.0)
+    assert_same_outputs(model, kept, np.random.default_rng(0).normal(0, 1, (8, 8, 8, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
         (
-            lambda: functional_of(layers.Conv2DTranspose(3, 2, name="up")),
-            "`up` is a Conv2DTranspose, which has no quantized form; known are .*Conv2D",
+            lambda: functional_of(layers.Resizing(4, 4, name="resize")),
+            "`resize` is a Resizing, which has no quantized form; known are .*Conv2D.*register_layer",
         ),
-        (lambda: functional_of(layers.LayerNormalization(name="ln")), "`ln` is a LayerNormalization"),
+        (lambda: functional_of(lambda x: keras.ops.sort(x)), "`sort` is the operator Sort, .* known are .*Add"),
         (
             lambda: functional_of(layers.Conv2D(3, 1, name="a"), (None, None, 3)),
             "of open shape .* give keras.Input a full shape",
+        ),
+        (
+            lambda: functional_of(layers.Conv2D(3, 1, name="half", dtype="mixed_float16")),
+            "`half` computes in float16: .* build the model with the policy float32",
         ),
         (lambda: Subclassed(name="own"), "`own` is a subclass of keras.Model without a graph of layers: build it with"),
         (lambda: keras.Sequential([layers.Dense(3)], name="late"), "`late` isn't built: start it with keras.Input"),

@@ -3,14 +3,15 @@
 import json
 
 import keras
-import numpy as np
 import pytest
 from keras import Input, layers
 
 from mpsearch import models
 from mpsearch.config import Role
 from mpsearch.network.canonical import canonical
+from mpsearch.network.graph import Tensor
 from mpsearch.network.sites import place_sites
+from tests.network.zoo import ZOO
 
 
 def facts_of(model: keras.Model, nonnegative: bool = False, requantize: bool = False):
@@ -123,7 +124,7 @@ def test_a_rescaling_takes_the_inputs_site_behind_it(offset, negative):
     x = layers.Rescaling(1 / 127.5, offset=offset, name="rescale")(inputs)
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="conv")(x))
     placement = place_sites(canonical(model), model, True)
-    assert placement.outputs["rescale"] == "input/activation"
+    assert placement.outputs[Tensor("rescale")] == "input/activation"
     assert placement.facts.by_name["input/activation"].negative is negative
 
 
@@ -177,6 +178,79 @@ def test_two_inputs_have_a_site_each():
 def test_softmax_elements_count_a_softmax_of_its_own():
     assert facts_of(models.small_cnn()).softmax_elements == 10
     inputs = Input((4,))
-    linear = keras.Model(inputs, layers.Dense(3)(inputs))
-    assert facts_of(linear).softmax_elements == 0
-    assert np.prod(linear.output_shape[1:]) == 3
+    for activation in ("linear", "softmax"):  # one fused into a layer is a part of it
+        model = keras.Model(inputs, layers.Dense(3, activation=activation)(inputs))
+        assert facts_of(model).softmax_elements == 0
+    assert facts_of(keras.Model(inputs, layers.Softmax()(layers.Dense(3)(inputs)))).softmax_elements == 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "has_site"),
+    [
+        (layers.ReLU(name="act"), False),
+        (layers.Activation("relu", name="act"), False),
+        (layers.ReLU(max_value=6.0, name="act"), True),
+        (layers.ReLU(negative_slope=0.3, name="act"), True),
+        (layers.Activation("relu6", name="act"), True),
+        (layers.PReLU(name="act"), True),
+    ],
+)
+def test_a_function_on_its_own_has_a_site_unless_codes_stay_codes(layer, has_site):
+    x = inputs = Input((8, 8, 2), name="input")
+    x = layer(layers.MaxPooling2D(name="pool")(layers.Conv2D(3, 1, name="conv")(x)))
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x))
+    assert ("act/activation" in facts_of(model).by_name) is has_site
+
+
+def test_a_chain_of_functions_has_one_site_at_its_end_named_by_its_first_layer():
+    model = ZOO["operators"]()
+    placement = place_sites(canonical(model), model)
+    site = placement.facts.by_name["ceiling/activation"]
+    assert not site.negative
+    assert site.producers == ("conv/activation",)
+    end = placement.graph.by_name[placement.tensors["ceiling/activation"].node]
+    assert type(end.layer).__name__ == "Multiply"
+    assert placement.outputs[Tensor("rescaling")] == "input/activation"
+
+
+def test_nested_models_open_and_shared_layers_share_their_kernels():
+    facts = facts_of(ZOO["nested"]())
+    names = [site.name for site in facts.sites]
+    assert [n for n in names if n.startswith("encoder.conv")] == [
+        "encoder.conv/kernel",
+        "encoder.conv/bias",
+        "encoder.conv/activation",
+        "encoder.conv.2/activation",
+    ]
+    assert {"shared/kernel", "shared/activation", "shared.2/activation", "head.hidden/kernel"} <= set(names)
+    assert facts.by_name["shared.2/activation"].layer == "shared"
+    assert facts.by_name["encoder.conv.2/activation"].layer == "encoder.conv"
+    # both applications compute, so both count
+    assert facts.by_name["shared/kernel"].macs == 2 * 4 * 4
+    assert set(facts.by_name["shared/kernel"].producers) == {"pool/activation", "pool.2/activation"}
+    assert facts.input_elements == 2 * 10 * 10 * 2
+
+
+def test_recurrent_layers_have_kernel_recurrent_kernel_bias_and_state_sites():
+    facts = facts_of(ZOO["sequences"]())
+    lstm = {site.name: site for site in facts.sites if site.layer == "lstm"}
+    assert list(lstm) == ["lstm/kernel", "lstm/recurrent_kernel", "lstm/bias", "lstm/state", "lstm/activation"]
+    assert lstm["lstm/kernel"].shape == (8, 24)
+    assert lstm["lstm/kernel"].macs == 6 * 8 * 24  # six steps
+    assert lstm["lstm/recurrent_kernel"].macs == 6 * 6 * 24
+    assert lstm["lstm/state"].shape == (6,)
+    assert "words/activation" not in facts.by_name  # indices are not quantized
+    assert {"rnn/activation", "rnn/activation_1"} <= set(facts.by_name)
+
+
+def test_parts_of_a_separable_convolution_belong_to_it():
+    facts = facts_of(ZOO["two_dimensions"]())
+    parts = [site.name for site in facts.sites if site.layer == "separable"]
+    assert parts == [
+        "separable_depthwise/kernel",
+        "separable_depthwise/activation",
+        "separable_pointwise/kernel",
+        "separable_pointwise/bias",
+        "separable_pointwise/activation",
+    ]
+    assert {site.layer_class for site in facts.sites if site.layer == "separable"} == {"SeparableConv2D"}
