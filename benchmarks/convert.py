@@ -115,9 +115,10 @@ def converted(name: str, samples: int = 8, sites: bool = True) -> dict[str, Any]
     row |= {"export_difference": verification.largest_difference, "export_boundary": verification.boundary_samples}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.model.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=False)
-    before = [v.numpy() for v in network.model.trainable_variables]
+    weights = network.model.trainable_variables
+    before = [v.numpy() for v in weights]
     value = float(network.model.train_on_batch(x, split.y))
-    moved = sum(not np.array_equal(v.numpy(), b) for v, b in zip(network.model.trainable_variables, before, strict=True))
+    moved = sum(not np.array_equal(v.numpy(), b) for v, b in zip(weights, before, strict=True))
     return row | {"loss": value, "weights": len(before), "weights_moved": moved}
 
 

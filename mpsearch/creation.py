@@ -19,8 +19,11 @@ DIFFERENCE_LINES = 40
 
 def resolve(file: SpaceFile, data: Data) -> ResolvedSpace:
     """The exact space of a space file. Builds the model, but needs no weights."""
-    facts = facts_of(file.task.build(), data.nonnegative_inputs, file.space.requantize_merge_inputs)
-    return file.space.resolve(facts)
+    space = file.space
+    facts = facts_of(
+        file.task.build(), data.nonnegative_inputs, space.requantize_merge_inputs, space.batch_norm == "keep"
+    )
+    return space.resolve(facts)
 
 
 def provenance_of(
