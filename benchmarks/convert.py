@@ -58,11 +58,14 @@ def build(name: str, samples: int) -> tuple[keras.Model, np.ndarray]:
 
 
 def randomise_batch_norm(model: keras.Model, x: np.ndarray, seed: int = 0) -> None:
-    """Draw every BatchNorm's gamma and beta, and move its statistics away from those of `x`, (n, ...), at random.
+    """Draw biases and BatchNorms' gammas and betas, and move their statistics away from those of `x`, (n, ...).
 
     Fresh ones are near the identity and would prove nothing; any others would let the signal die on its way.
     """
     rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.assign(rng.uniform(-0.3, 0.3, layer.bias.shape))
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     for norm in norms:
         norm.momentum = 0.0  # the next pass sets the statistics to the batch's
