@@ -17,12 +17,13 @@ from mpsearch.study import Provenance, Study
 DIFFERENCE_LINES = 40
 
 
-def resolve(file: SpaceFile, data: Data) -> ResolvedSpace:
-    """The exact space of a space file. Builds the model, but needs no weights."""
-    space = file.space
-    facts = facts_of(
-        file.task.build(), data.nonnegative_inputs, space.requantize_merge_inputs, space.batch_norm == "keep"
-    )
+def resolve(file: SpaceFile, data: Data | None) -> ResolvedSpace:
+    """The exact space of a space file. Builds the model, but needs no weights.
+
+    Without data the model's inputs are taken to have values below zero.
+    """
+    space, nonnegative = file.space, data is not None and data.nonnegative_inputs
+    facts = facts_of(file.task.build(), nonnegative, space.requantize_merge_inputs, space.batch_norm == "keep")
     return space.resolve(facts)
 
 

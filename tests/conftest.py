@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# no deadline for an example: how long one takes on a busy machine proves nothing
+hypothesis.settings.register_profile("mpsearch", deadline=None)
+hypothesis.settings.load_profile("mpsearch")
 
 
 @pytest.hookimpl(wrapper=True)

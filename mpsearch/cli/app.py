@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mpsearch.cli import space as space_commands
 from mpsearch.cli import study
 from mpsearch.cli.options import AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the start-up time
 )
 app.add_typer(study.app, name="study")
+app.add_typer(space_commands.app, name="space")
 
 
 def main() -> None:

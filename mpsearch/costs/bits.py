@@ -11,7 +11,7 @@ Y. Chen, *Efficient Mixed-Precision Quantization of Deep Neural Networks for Edg
 Torino, 2024 (the reference widths and the activations of inputs).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,6 +20,7 @@ import numpy as np
 from mpsearch.config import FLOAT_BITS, MAX_BITS, Config, QuantizerSpec, Role
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts, SiteFacts
+from mpsearch.patterns import Pattern, Selector, select
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class ReferenceBits:
         kernel, bias, activation: reference width of each role, in bits.
         input, output: bits of an input element, and of an output element of a softmax layer of its own; 0 leaves them
             out.
+        at: reference widths of some sites: pattern (as in a space's statements) to role to bits, for instance
+            `{"logits": {"kernel": 8}, "DepthwiseConv2D": {"kernel": 8, "activation": 8}}`; the last that matches wins.
     """
 
     kernel: int = 16
@@ -37,18 +40,43 @@ class ReferenceBits:
     activation: int = 16
     input: int = 8
     output: int = 8
+    at: Mapping[Pattern, Mapping[str, int]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name, low in (("kernel", 1), ("bias", 1), ("activation", 1), ("input", 0), ("output", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_BITS:
+        for pattern, widths in self.at.items():
+            text = Selector(pattern).call("at")
+            if not isinstance(widths, Mapping) or not widths or set(widths) - {role.value for role in Role}:
                 raise ConfigError(
-                    f"`{name}` must be an integer from {low} to {MAX_BITS} bits, but ReferenceBits got {value!r}"
+                    f"ReferenceBits: {text} needs widths by role ({', '.join(Role)}), for instance "
+                    f'{{"kernel": 8}}, but got {widths!r}'
                 )
+            for role, width in widths.items():
+                _check_width(f"{text} {role}", width, 1)
+        for name, low in (("kernel", 1), ("bias", 1), ("activation", 1), ("input", 0), ("output", 0)):
+            _check_width(name, getattr(self, name), low)
 
     def of(self, role: Role) -> int:
         """Reference width of a role, in bits."""
         return {Role.KERNEL: self.kernel, Role.BIAS: self.bias, Role.ACTIVATION: self.activation}[role]
+
+    def widths(self, facts: ModelFacts) -> dict[str, int]:
+        """Reference width of each site, in bits.
+
+        Raises:
+            SpaceError: a pattern of `at` matches no site.
+        """
+        found = {site.name: self.of(site.role) for site in facts.sites}
+        for pattern, widths in self.at.items():
+            selector = Selector(pattern)
+            for role, width in widths.items():
+                statement = f"ReferenceBits: {selector.call('at', f'{role}={width}')}"
+                found.update(dict.fromkeys(select(statement, selector, facts, (Role(role),)), width))
+        return found
+
+
+def _check_width(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_BITS:
+        raise ConfigError(f"`{name}` must be an integer from {low} to {MAX_BITS} bits, but ReferenceBits got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -76,10 +104,16 @@ class BitCost:
     Args:
         facts: of the model.
         reference: widths of the reference and of the model's ends.
+
+    Raises:
+        SpaceError: the reference names sites that the model doesn't have.
     """
 
     facts: ModelFacts
     reference: ReferenceBits = field(default_factory=ReferenceBits)
+
+    def __post_init__(self) -> None:
+        self.reference.widths(self.facts)
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -143,6 +177,6 @@ class BitCost:
     @cached_property
     def reference_cost(self) -> Bits:
         """The bit costs of the reference widths."""
-        row: Sequence[int] = [self.reference.of(site.role) for site in self.facts.sites]
-        parameters, activations = self.batch(np.array([row]))
+        widths = self.reference.widths(self.facts)
+        parameters, activations = self.batch(np.array([[widths[site] for site in self.sites]]))
         return Bits(int(parameters[0]), int(activations[0]))

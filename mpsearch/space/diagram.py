@@ -177,11 +177,11 @@ def _edges(menus: Sequence[Sequence[int]], limits: Sequence[tuple[int, Compariso
                 if all(left_after.values()):
                     targets[width] = following.setdefault(tuple(left_after.values()), len(following))
             layer.append([targets.get(width, CUT) for width in menu])
-        if len(following) > MAX_NODES:
-            raise SpaceError(
-                f"the limits bind so many choices to each other that their configs can't be counted (more than "
-                f"{MAX_NODES:,} cases): tie some of the choices, or limit fewer of them"
-            )
+            if len(following) > MAX_NODES:
+                raise SpaceError(
+                    f"the limits bind so many choices to each other that their configs can't be counted (more than "
+                    f"{MAX_NODES:,} cases): tie some of the choices, or limit fewer of them"
+                )
         edges.append(layer)
         pending, nodes = after, list(following)
     return edges

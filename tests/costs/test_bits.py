@@ -9,7 +9,7 @@ import pytest
 from mpsearch import facts_of, models
 from mpsearch.config import Config, QuantizerSpec, Role
 from mpsearch.costs.bits import BitCost, ReferenceBits
-from mpsearch.errors import ConfigError
+from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.objective import ForgivingFactor
 
 
@@ -74,6 +74,14 @@ def test_hand_computed_case_with_other_reference_widths(dense):
     assert cost.reference_cost.total_bits == 6 * 8 + 2 * 32 + 5 * 4 + 3
 
 
+def test_reference_widths_of_some_sites(dense):
+    reference = ReferenceBits(at={"*": {"activation": 8}, "Dense": {"activation": 4, "bias": 16}})
+    assert list(reference.widths(dense).values()) == [8, 16, 16, 4]
+    assert BitCost(dense, reference).reference_cost.total_bits == 3 * 8 + 6 * 16 + 2 * 16 + 2 * 4 + 3 * 8
+    with pytest.raises(SpaceError, match=r'ReferenceBits: at\("dnse", kernel=8\) matches no layer .* mean `dense`'):
+        BitCost(dense, ReferenceBits(at={"dnse": {"kernel": 8}}))
+
+
 def test_a_site_left_in_float_counts_32_bits(dense):
     cost = BitCost(dense)
     assert cost(Config({})).total_bits == (3 + 6 + 2 + 2) * 32 + 3 * 8
@@ -88,6 +96,9 @@ def test_a_site_left_in_float_counts_32_bits(dense):
         ({"input": -1}, "`input` must be an integer from 0"),
         ({"output": 8.0}, "`output` must be .* got 8.0"),
         ({"kernel": True}, "`kernel` must be .* got True"),
+        ({"at": {"dense": {"kernel": 0}}}, r'`at\("dense"\) kernel` must be an integer from 1 to 32'),
+        ({"at": {"dense": {"kernels": 8}}}, r'at\("dense"\) needs widths by role .* but got .*kernels'),
+        ({"at": {"dense": 8}}, r'at\("dense"\) needs widths by role .* but got 8'),
     ],
 )
 def test_reference_widths_that_cannot_be_are_refused(options, message):

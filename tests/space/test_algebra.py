@@ -1,0 +1,118 @@
+"""Narrowing and uniting spaces against sets of configs."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpsearch.config import Role
+from mpsearch.errors import SpaceError
+from mpsearch.menu import bits
+from mpsearch.space import Space
+from tests.space.networks import chain
+
+FACTS = chain("conv_0", "conv_1", roles=(Role.KERNEL, Role.ACTIVATION))
+
+widths = st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=3, unique=True)
+menus = widths.flatmap(lambda some: st.sampled_from([None, "auto_po2"]).map(lambda alpha: bits(*some, alpha=alpha)))
+
+
+@st.composite
+def spaces(draw):
+    space = Space(kernel=draw(menus), activation=bits(*draw(widths)))
+    if draw(st.booleans()):
+        space.search_alpha("kernel", "auto", "auto_po2", pattern="conv_0")
+    if draw(st.booleans()):
+        space.tie("*", roles=[draw(st.sampled_from(["kernel", "activation"]))])
+    if draw(st.booleans()):
+        space.at("conv_1", kernel=draw(menus))
+    if draw(st.booleans()):
+        space.limit("kernel", draw(st.sampled_from(["<=", "==", ">="])), draw(st.sampled_from(["activation", "input"])))
+    return space
+
+
+def configs(space):
+    """All configs of a space, none where it contradicts itself."""
+    try:
+        return {tuple(config.values()) for config in space.resolve(FACTS)}
+    except SpaceError:
+        return set()
+
+
+@settings(max_examples=40)
+@given(spaces(), spaces())
+def test_narrowing_leaves_exactly_what_both_have(a, b):
+    expected = configs(a) & configs(b)
+    assert configs(a.narrow(b)) == configs(b.narrow(a)) == expected
+
+
+@settings(max_examples=40)
+@given(spaces(), spaces())
+def test_a_union_has_what_either_has(a, b):
+    if configs(a) and configs(b):
+        assert configs(a.union(b)) >= configs(a) | configs(b)
+        assert configs(a.union(b)) == configs(b.union(a))
+
+
+@settings(max_examples=25)
+@given(spaces())
+def test_a_space_with_itself_is_itself(space):
+    if configs(space):
+        prints = {made.resolve(FACTS).fingerprint for made in (space, space.narrow(space), space.union(space))}
+        assert len(prints) == 1
+
+
+def test_a_union_is_no_larger_than_menus_ties_and_limits_make_it():
+    a = Space(bits(2, 4), activation=bits(4)).tie("*", roles=["kernel"]).limit("kernel", "<=", "activation")
+    b = Space(bits(4, 8), activation=bits(8)).tie("*", roles=["kernel"]).limit("kernel", "<=", "activation")
+    both = a.union(b).resolve(FACTS)
+    assert [choice.sites for choice in both.choices][1] == ("conv_0/kernel", "conv_1/kernel")
+    assert [str(choice.menu) for choice in both.choices] == ["4/8 auto", "2/4/8 auto", "4/8 auto", "4/8 auto"]
+    assert both.size == 2 * (4 + 4 + 1)
+    untied = a.union(Space(bits(4, 8), activation=bits(8))).resolve(FACTS)
+    assert untied.size == 2**3 * 3**2
+
+
+def test_combined_spaces_are_copies_and_take_no_statement():
+    a, b = Space(bits(2, 4)), Space(bits(4, 8))
+    narrowed = a.narrow(b)
+    a.pin("conv_0", kernel=2)
+    b.pin("conv_0", kernel=8)
+    assert narrowed.resolve(FACTS).size == 1
+    with pytest.raises(SpaceError, match=r'pin\("conv_0", kernel=4\) comes after narrow\(\): state it for the spaces'):
+        narrowed.pin("conv_0", kernel=4)
+    assert narrowed.union(Space(bits(8))).resolve(FACTS).size == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Space(bits(2)).narrow(Space(bits(4))),
+            "share no config: `conv_0/kernel` may be 2 auto in one, 4 auto",
+        ),
+        (
+            lambda: Space(bits(2)).narrow(Space(bits(2), activation=bits(4))),
+            "quantize different sites, `conv_0/activation` for instance only in one",
+        ),
+        (
+            lambda: Space(activation=bits(8)).union(Space(activation=bits(8, integer=2))),
+            "`input/activation` is 8 auto in one space and 8 fixed.2 in the other: they can't be united",
+        ),
+        (lambda: Space(activation=bits(8)).union(Space(activation=bits(8, signed=True))), "they can't be united"),
+        (
+            lambda: Space(bits(2)).narrow(Space(bits(2), batch_norm="refuse")),
+            "needs the same batch_norm in both spaces",
+        ),
+        (lambda: Space(bits(2)).union(bits(2)), "union needs a Space, but got Menu"),
+    ],
+)
+def test_spaces_that_cannot_be_combined_are_refused(make, message):
+    with pytest.raises(SpaceError, match=message):
+        make().resolve(FACTS)
+
+
+def test_only_spaces_of_one_model_combine():
+    from mpsearch.space.algebra import intersection
+
+    with pytest.raises(SpaceError, match="spaces of one model can be combined"):
+        intersection(Space(bits(2)).resolve(FACTS), Space(bits(2)).resolve(chain("conv_0")))
