@@ -63,7 +63,7 @@ class QuantizerSpec:
         integer: integer bits of a fixed-point code (sign bit not counted); None unless alpha is "fixed".
         signed: whether codes carry a sign; None lets the site decide (kernels and biases are
             signed, a feature map is unsigned where it can't be negative).
-        affine: codes with a zero-point over [min, max] (feature maps only).
+        affine: unsigned codes with a zero-point over [min, max] (feature maps only); `signed` must be None.
         range: where a feature map's range comes from; fixed-point codes have none of their own.
     """
 
@@ -92,6 +92,8 @@ class QuantizerSpec:
             )
         if self.affine and self.alpha not in (Alpha.AUTO, Alpha.AUTO_PO2):
             raise ConfigError(f'affine codes need alpha "auto" or "auto_po2", but got "{self.alpha}"')
+        if self.affine and self.signed is not None:
+            raise ConfigError(f"affine codes are unsigned with a zero-point: leave out signed={self.signed}")
         if self.alpha is Alpha.FIXED and self.range is not RangeRule.MOVING:
             raise ConfigError(
                 f'fixed-point codes know no range, but got integer={self.integer}, range="{self.range}": leave one out'

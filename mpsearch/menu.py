@@ -23,7 +23,9 @@ class Menu:
     range: RangeRule | None = None
 
     def inherit(self, base: "Menu | None") -> "Menu":
-        """This menu, with the options it leaves open taken from `base`; fixed point takes over no zero-point or range.
+        """This menu, with the options it leaves open taken from `base`.
+
+        Fixed point takes over no zero-point or range, a zero-point no sign.
 
         Raises:
             ConfigError: the options exclude each other.
@@ -33,6 +35,8 @@ class Menu:
         own_scale = self.alphas is not None
         if self.integer is not None:
             base = replace(base, affine=None, range=None)
+        if self.affine:
+            base = replace(base, signed=None)
         menu = Menu(
             self.widths,
             self.alphas if own_scale else base.alphas,
@@ -64,14 +68,11 @@ class Menu:
 
     def union(self, other: "Menu") -> "Menu | None":
         """The smallest menu with the specs of both, or None where options other than width and scale mode differ."""
+        first, others = self.specs[0], other.specs[0]
+        if self.integer != other.integer or replace(others, bits=first.bits, alpha=first.alpha) != first:
+            return None
         alphas = tuple(dict.fromkeys([*(self.alphas or (Alpha.AUTO,)), *(other.alphas or (Alpha.AUTO,))]))
-        widths = tuple(sorted({*self.widths, *other.widths}))
-        same = (
-            replace(other.specs[0], bits=self.specs[0].bits, alpha=self.specs[0].alpha)
-            if (self.integer == other.integer)
-            else None
-        )
-        return replace(self, widths=widths, alphas=alphas) if same == self.specs[0] else None
+        return replace(self, widths=tuple(sorted({*self.widths, *other.widths})), alphas=alphas)
 
     def at_most(self, width: int) -> "Menu | None":
         """This menu without its widths above `width` bits, or None where there are no others."""
@@ -103,7 +104,7 @@ def bits(
             `bits(8, integer=3, signed=False)` is QKeras's `quantized_relu(8, 3)`.
         signed: force signed or unsigned codes on feature maps; default: unsigned where the tensor
             can't be negative.
-        affine: codes with a zero-point over [min, max], for feature maps.
+        affine: unsigned codes with a zero-point over [min, max], for feature maps; excludes `signed`.
         range: "moving" (calibrated, then a moving average; the default) or "batch", for feature maps; fixed point
             has no range.
 

@@ -15,12 +15,13 @@ SITES = [f"{layer}/{tensor}" for layer in ("conv_0", "add") for tensor in ("kern
 @st.composite
 def specs(draw):
     alpha = draw(st.sampled_from(Alpha))
+    affine = alpha in (Alpha.AUTO, Alpha.AUTO_PO2) and draw(st.booleans())
     return QuantizerSpec(
         bits=draw(st.integers(2, 32)),
         alpha=alpha,
         integer=draw(st.integers(-4, 8)) if alpha is Alpha.FIXED else None,
-        signed=draw(st.sampled_from([None, True, False])),
-        affine=alpha in (Alpha.AUTO, Alpha.AUTO_PO2) and draw(st.booleans()),
+        signed=None if affine else draw(st.sampled_from([None, True, False])),
+        affine=affine,
         range=RangeRule.MOVING if alpha is Alpha.FIXED else draw(st.sampled_from(RangeRule)),
     )
 
@@ -43,6 +44,7 @@ def test_widths_other_than_2_to_32_are_refused(bits):
         ({"integer": 3}, '`integer` and alpha="fixed" go together, but got integer=3, alpha="auto"'),
         ({"alpha": "fixed", "integer": 3, "affine": True}, 'affine codes need .*, but got "fixed"'),
         ({"alpha": "fixed", "integer": 3, "range": "batch"}, "fixed-point codes know no range"),
+        ({"affine": True, "signed": True}, "affine codes are unsigned .* leave out signed=True"),
         ({"alpha": "qkeras_po2", "affine": True}, 'affine codes need .*, but got "qkeras_po2"'),
     ],
 )
@@ -71,7 +73,8 @@ def test_names_of_modes_become_members():
     [
         (QuantizerSpec(8), "8 auto"),
         (QuantizerSpec(8, "fixed", 3, signed=False), "8 fixed.3 unsigned"),
-        (QuantizerSpec(4, "auto_po2", signed=True, affine=True, range="batch"), "4 auto_po2 signed affine range=batch"),
+        (QuantizerSpec(4, "auto_po2", signed=True, range="batch"), "4 auto_po2 signed range=batch"),
+        (QuantizerSpec(4, affine=True), "4 auto affine"),
     ],
 )
 def test_specs_print_briefly(spec, text):

@@ -49,10 +49,10 @@ def resolve(facts: ModelFacts, roles: Mapping[Role, Menu | None], statements: Se
     _give_menus(facts, menus, statements)
     _protect_ends(facts, menus, statements)
     skipped = _skip(facts, menus, statements)
-    _cap(facts, menus, statements, skipped)
+    capped = _cap(facts, menus, statements, skipped)
     for site in facts.sites:
         _check_menu(site, menus[site.name])
-    _pin(facts, menus, statements, skipped)
+    _pin(facts, menus, statements, skipped, capped)
     quantized = [site.name for site in facts.sites if menus[site.name] is not None]
     if not quantized:
         raise SpaceError(f"the space leaves every site of `{facts.name}` in float; give at least one role a menu")
@@ -135,7 +135,11 @@ def _skip(facts: ModelFacts, menus: Menus, statements: Sequence[Statement]) -> d
     return skipped
 
 
-def _cap(facts: ModelFacts, menus: Menus, statements: Sequence[Statement], skipped: Mapping[str, str]) -> None:
+def _cap(
+    facts: ModelFacts, menus: Menus, statements: Sequence[Statement], skipped: Mapping[str, str]
+) -> dict[str, Cap]:
+    """Take widths above caps off the menus; site to the least of its caps."""
+    found: dict[str, Cap] = {}
     for cap in _of(Cap, statements):
         reached = select(cap.text, cap.selector, facts, (cap.role,))
         if all(site in skipped for site in reached):
@@ -155,9 +159,17 @@ def _cap(facts: ModelFacts, menus: Menus, statements: Sequence[Statement], skipp
                     "width with at()"
                 )
             menus[site] = capped
+            found[site] = min(cap, found.get(site, cap), key=lambda cap: cap.width)
+    return found
 
 
-def _pin(facts: ModelFacts, menus: Menus, statements: Sequence[Statement], skipped: Mapping[str, str]) -> None:
+def _pin(
+    facts: ModelFacts,
+    menus: Menus,
+    statements: Sequence[Statement],
+    skipped: Mapping[str, str],
+    capped: Mapping[str, Cap],
+) -> None:
     pinned: dict[str, Pin] = {}
     for pin in _of(Pin, statements):
         for site in select(pin.text, pin.selector, facts, (pin.role,)):
@@ -171,9 +183,10 @@ def _pin(facts: ModelFacts, menus: Menus, statements: Sequence[Statement], skipp
             own = _inherit(pin.text, site, pin.menu, menu)
             narrowed = own.intersect(menu)
             if narrowed is None:
-                raise SpaceError(
-                    f"{pin.text}: `{site}` may be one of {menu}, but is pinned to {own}; widen its menu with at()"
-                )
+                cap = capped.get(site)
+                above = cap is not None and own.widths[0] > cap.width
+                hint = f"raise {cap.text}" if cap is not None and above else "widen its menu with at()"
+                raise SpaceError(f"{pin.text}: `{site}` may be one of {menu}, but is pinned to {own}; {hint}")
             menus[site] = narrowed
             pinned[site] = pin
 

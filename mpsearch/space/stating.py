@@ -182,8 +182,9 @@ class Space:
             raise SpaceError(f"search_alpha needs different scale modes, but got {', '.join(alphas)}")
         if Alpha.FIXED in parsed:
             raise SpaceError('search_alpha can\'t search "fixed", which needs its integer bits: use bits(…, integer=…)')
-        text = f'search_alpha("{role}", …)'
-        self._state(SearchAlpha(text, Selector(pattern, where), _role(role), parsed))
+        selector = Selector(pattern, where)
+        text = selector.call("search_alpha", f'"{role}"', "…")
+        self._state(SearchAlpha(text, selector, _role(role), parsed))
         return self
 
     def limit(

@@ -120,8 +120,51 @@ def test_at_takes_open_options_from_the_role():
 
 
 def test_fixed_point_takes_over_the_sign_but_no_range_or_zero_point():
-    space = space_of(activation=bits(8, range="batch", affine=True, signed=False))
-    assert menus_of(space.at("add", activation=bits(4, integer=2)))["add/activation"] == "4 fixed.2 unsigned"
+    space = space_of(activation=bits(8, range="batch", signed=False)).at("add", activation=bits(4, integer=2))
+    assert menus_of(space)["add/activation"] == "4 fixed.2 unsigned"
+    affine = space_of(activation=bits(8, affine=True)).at("add", activation=bits(4, integer=2))
+    assert menus_of(affine)["add/activation"] == "4 fixed.2"
+
+
+def test_a_zero_point_takes_over_no_sign():
+    space = space_of(activation=bits(8, range="batch", signed=False)).at("add", activation=bits(4, affine=True))
+    assert menus_of(space)["add/activation"] == "4 auto affine range=batch"
+
+
+@pytest.mark.parametrize(
+    ("role", "own", "message"),
+    [
+        (bits(8, affine=True), bits(4, signed=True), "affine codes are unsigned"),
+        (bits(8, integer=2), bits(4, range="batch"), "fixed-point codes know no range"),
+    ],
+)
+def test_open_options_that_exclude_ones_own_are_refused_with_the_statement(role, own, message):
+    with pytest.raises(SpaceError, match=rf'at\("add", activation=…\) at `add/activation`: {message}'):
+        space_of(activation=role).at("add", activation=own).resolve(FACTS)
+
+
+WHERE = {
+    "at": lambda s, where: s.at("conv_*", kernel=bits(2), where=where),
+    "at, any layer": lambda s, where: s.at(kernel=bits(2), where=where),
+    "pin": lambda s, where: s.pin("*", kernel=8, where=where),
+    "cap": lambda s, where: s.cap("*", kernel=4, where=where),
+    "skip": lambda s, where: s.skip(where=where),
+    "search_alpha": lambda s, where: s.search_alpha("kernel", "auto_po2", where=where),
+}
+
+
+@pytest.mark.parametrize("verb", WHERE)
+def test_every_statement_takes_a_predicate(verb):
+    plain = space_of().resolve(FACTS)
+    chosen = WHERE[verb](space_of(), lambda site: site.layer == "conv_1").resolve(FACTS)
+    assert {s.name for s in FACTS.sites if chosen.menus.get(s.name) != plain.menus.get(s.name)} == {"conv_1/kernel"}
+    with pytest.raises(SpaceError, match="`where` holds for none of them"):
+        WHERE[verb](space_of(), lambda site: False).resolve(FACTS)
+
+
+def test_a_tie_takes_a_predicate():
+    space = space_of().tie("conv_*", where=lambda site: site.layer != "conv_1").resolve(FACTS)
+    assert space.choices[0].sites == ("conv_0/kernel", "conv_2/kernel")
 
 
 def test_at_gives_a_menu_to_a_role_without_one():
@@ -207,7 +250,7 @@ def test_search_alpha_holds_whether_a_narrower_menu_comes_before_or_after():
         (lambda s: s.tie("cnv_*"), "matches no layer of `net`"),
         (
             lambda s: s.search_alpha("kernel", "auto", pattern="xyz"),
-            "matches no layer of `net`; there are input, conv_0",
+            r'search_alpha\("xyz", "kernel", …\) matches no layer of `net`; there are input, conv_0',
         ),
         (lambda s: s.at("Conv2d", kernel=bits(8)), "did you mean `Conv2D`"),
         (lambda s: s.at("add", kernel=bits(8)), r"matches add \(Add\), but none has a quantizable kernel"),
@@ -224,6 +267,10 @@ def test_search_alpha_holds_whether_a_narrower_menu_comes_before_or_after():
             r"`conv_0/kernel` may be one of 4/8/16 auto, but is pinned to 5 auto; widen",
         ),
         (lambda s: s.pin("conv_0", kernel=bits(8, alpha="auto_po2")), "but is pinned to 8 auto_po2"),
+        (
+            lambda s: s.cap("conv_*", kernel=4).pin("conv_0", kernel=8),
+            r"`conv_0/kernel` may be one of 4 auto, but is pinned to 8 auto; raise cap\(\"conv_\*\", kernel=4\)",
+        ),
         (
             lambda s: s.pin("conv_0", kernel=bits(4, 8)),
             r"needs one width, but got 4/8 auto; to narrow a menu use at\(\)",
