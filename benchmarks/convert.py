@@ -45,14 +45,14 @@ MODELS = (
 )
 
 
-def build(name: str, samples: int) -> tuple[keras.Model, np.ndarray]:
+def build(name: str, samples: int, size: int = SIZE) -> tuple[keras.Model, np.ndarray]:
     """A model of keras.applications without its softmax, BatchNorm randomised, and inputs of the range it takes."""
-    options = {"classifier_activation": None, "classes": CLASSES, "input_shape": (SIZE, SIZE, 3), "weights": None}
+    options = {"classifier_activation": None, "classes": CLASSES, "input_shape": (size, size, 3), "weights": None}
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(**options)
     rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
     low, high = (0, 255) if rescales else (-1, 1)
-    x = np.random.default_rng(1).uniform(low, high, (samples, SIZE, SIZE, 3)).astype(np.float32)
+    x = np.random.default_rng(1).uniform(low, high, (samples, size, size, 3)).astype(np.float32)
     randomise_batch_norm(model, x)
     return model, x
 
@@ -79,9 +79,9 @@ def randomise_batch_norm(model: keras.Model, x: np.ndarray, seed: int = 0) -> No
         norm.moving_variance.assign(np.asarray(norm.moving_variance) * rng.uniform(0.7, 1.4, deviation.shape))
 
 
-def converted(name: str, samples: int = 8, sites: bool = True) -> dict[str, Any]:
+def converted(name: str, samples: int = 8, size: int = SIZE) -> dict[str, Any]:
     """One row of the table."""
-    model, x = build(name, samples)
+    model, x = build(name, samples, size)
     space = Space(
         kernel=bits(2, 8, 16, alpha="auto"),
         bias=bits(2, 16, alpha="auto_po2"),
@@ -100,16 +100,15 @@ def converted(name: str, samples: int = 8, sites: bool = True) -> dict[str, Any]
         "seconds": seconds,
         "difference": float(np.abs(network.model.predict_on_batch(x) - expected).max()) / spread,
     }
-    if sites:
-        high = network.space.uniform(16)
-        network.set_config(high)
-        reference = network.model.predict_on_batch(x)
-        silent = []
-        for site in network.space.sites:
-            network.assign_specs(Config({**high, site: QuantizerSpec(2, high[site].alpha)}))
-            if np.abs(network.model.predict_on_batch(x) - reference).max() <= 1e-6 * float(np.ptp(reference)):
-                silent.append(site)
-        row |= {"sites_in_effect": len(network.space.sites) - len(silent), "without_effect": silent}
+    high = network.space.uniform(16)
+    network.set_config(high)
+    reference = network.model.predict_on_batch(x)
+    silent = []
+    for site in network.space.sites:
+        network.assign_specs(Config({**high, site: QuantizerSpec(2, high[site].alpha)}))
+        if np.abs(network.model.predict_on_batch(x) - reference).max() <= 1e-6 * float(np.ptp(reference)):
+            silent.append(site)
+    row |= {"sites_in_effect": len(network.space.sites) - len(silent), "without_effect": silent}
     config = network.space.uniform(8)
     network.set_config(config)
     split = Split(x, np.arange(samples) % CLASSES)

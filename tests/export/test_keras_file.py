@@ -6,11 +6,13 @@ import random
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from qkeras.utils import load_qmodel
 
 from mpsearch.config import Alpha, Config, RangeRule
+from mpsearch.data import Data, Split
 from mpsearch.errors import ExportError
 from mpsearch.export.keras_file import export_keras, verify
 from mpsearch.export.qkeras_model import qkeras_model
@@ -110,14 +112,62 @@ def test_every_layer_kind_and_scale_mode_agrees(small_model, small_samples, tmp_
     )
     space.at("conv", activation=bits(6, integer=2, signed=False)).at("pw", kernel=bits(6, integer=1)).skip("pool")
     network = ElasticNetwork(small_model, space, small_samples)
+    everything = whole(small_samples)
     for seed in range(3):
         config = network.space.sample(random.Random(seed))
         network.set_config(config)
-        model = qkeras_model(network, config)
-        model.save(tmp_path / "model.keras")
+        qkeras_model(network, config).save(tmp_path / "model.keras")
         reloaded = load_qmodel(str(tmp_path / "model.keras"), compile=False)
-        ours = np.asarray(network.model(small_samples, training=False))
-        theirs = np.asarray(reloaded(small_samples, training=False))
-        difference = np.abs(ours - theirs).max(axis=1) / np.ptp(ours)
-        assert np.mean(difference <= 1e-4) >= 0.9
-        assert np.median(difference) <= 1e-5
+        found = verify(network, config, reloaded, everything, everything.validation)
+        assert found.kernels == 5
+        assert found.boundary_samples <= len(small_samples) // 10
+
+
+def whole(x):
+    """Samples as data, without targets."""
+    split = Split(x, np.zeros(len(x)))
+    return Data(split, split, split)
+
+
+@pytest.mark.parametrize("width", [20, 24, 31, 32])
+def test_wide_kernels_are_compared_as_finely_as_float32_holds_them(small_model, small_samples, width):
+    space = Space(kernel=bits(width, alpha="auto"), activation=bits(8, alpha="auto"))
+    network = ElasticNetwork(small_model, space, small_samples)
+    config = network.space.uniform(width)
+    network.set_config(config)
+    data = whole(small_samples)
+    assert verify(network, config, qkeras_model(network, config), data, data.validation).kernels == 5
+
+    def change(weights):
+        largest = np.unravel_index(np.abs(weights[0]).argmax(), weights[0].shape)
+        weights[0][largest] *= 1 - max(3 * 2.0 ** (1 - width), 2.0**-20)
+
+    with pytest.raises(ExportError, match="codes of `conv/kernel` differ"):
+        verify(network, config, spoilt(qkeras_model(network, config), "conv", change), data, data.validation)
+
+
+def test_samples_on_a_rounding_boundary_may_differ_and_are_counted():
+    """Half of the values lie exactly between two codes; a bias of a millionth moves them to the upper one."""
+    inputs = keras.Input((1,), name="input")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
+    model.set_weights([np.array([[1.0, 0.0]]), np.array([0.0, 100.0])])
+    space = Space(
+        kernel=bits(8, integer=1), activation=bits(16, integer=7)
+    ).at("dense", activation=bits(12, integer=7))  # fmt: skip
+    x = np.arange(64, dtype=np.float32)[:, None] / 32  # in steps of half a code
+    network = ElasticNetwork(model, space, x)
+    config, data = network.space.uniform(12), whole(x)
+    network.set_config(config)
+
+    def moved(by):
+        def change(weights):
+            weights[1][0] += by
+
+        return spoilt(qkeras_model(network, config), "dense", change)
+
+    assert verify(network, config, moved(0.0), data, data.validation).boundary_samples == 0
+    found = verify(network, config, moved(1e-6), data, data.validation)
+    assert found.boundary_samples == 16  # of 32 ties every other one rounds down to an even code
+    assert found.largest_difference < 1e-4
+    with pytest.raises(ExportError, match="first at `dense/activation`"):
+        verify(network, config, moved(0.04), data, data.validation)
