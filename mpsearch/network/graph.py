@@ -6,6 +6,7 @@ several times has a node for each time (`dense`, `dense.2`); the nodes share the
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from math import prod
 from typing import Any
@@ -83,12 +84,12 @@ class Graph:
     inputs: Any
     outputs: Any
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Node]:
         """Node name to node."""
         return {node.name: node for node in self.nodes}
 
-    @property
+    @cached_property
     def readers(self) -> dict[Tensor, list[Node]]:
         """Tensor to the nodes that read it."""
         found: dict[Tensor, list[Node]] = {tensor: [] for node in self.nodes for tensor in node.tensors}

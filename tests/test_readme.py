@@ -1,0 +1,45 @@
+"""README's Python does what README says."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def snippet(word: str) -> dict:
+    """The names that README's one block of Python with this word defines."""
+    (block,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if word in text]
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
+def test_the_layer_of_ones_own_is_quantized():
+    from mpsearch import Config, QuantizerSpec, Space, bits
+    from mpsearch.network.elastic import ElasticNetwork
+
+    swish = snippet("register_layer")["Swish"]
+    inputs = keras.Input((6, 6, 2), name="input")
+    x = swish(name="swish")(keras.layers.Conv2D(4, 3, name="conv")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(keras.layers.Flatten(name="flatten")(x)))
+    model.get_layer("swish").set_weights([np.linspace(0.5, 2.0, 4)])
+    samples = np.random.default_rng(0).normal(0, 1, (8, 6, 6, 2)).astype(np.float32)
+    network = ElasticNetwork(model, Space(kernel=bits(2, 8), activation=bits(8)), samples)
+    assert {"swish/slope", "swish/activation"} <= set(network.space.sites)
+    network.set_config(None)
+    np.testing.assert_allclose(network.model(samples), model(samples), atol=1e-5)
+    high = network.space.uniform(8)
+    network.set_config(high)
+    expected = np.asarray(network.model(samples))
+    network.assign_specs(Config({**high, "swish/slope": QuantizerSpec(2, high["swish/slope"].alpha)}))
+    assert np.abs(np.asarray(network.model(samples)) - expected).max() > 1e-3
+
+
+def test_the_bit_cost_needs_facts_and_a_config_alone(capsys):
+    snippet("facts_of")
+    spent, word, reference = capsys.readouterr().out.split()
+    assert (word, reference) == ("of", "3158486")
+    assert int(spent) < int(reference)
