@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpsearch import datasets, models
+    from mpsearch import datasets, models, schedules
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.costs.bits import BitCost, ReferenceBits
-    from mpsearch.data import Data, Split
+    from mpsearch.data import Data, Split, Stream
     from mpsearch.errors import MpsearchError
     from mpsearch.menu import bits
     from mpsearch.network.adapters import Weight, register_layer
     from mpsearch.network.sites import facts_of
     from mpsearch.objective import ForgivingFactor
     from mpsearch.space import Space
-    from mpsearch.task import Task, Training
+    from mpsearch.task import Distillation, Task, Training
 
 __version__ = "0.1.0"
 
@@ -25,12 +25,14 @@ __all__ = [
     "BitCost",
     "Config",
     "Data",
+    "Distillation",
     "ForgivingFactor",
     "MpsearchError",
     "QuantizerSpec",
     "ReferenceBits",
     "Space",
     "Split",
+    "Stream",
     "Task",
     "Training",
     "Weight",
@@ -39,18 +41,21 @@ __all__ = [
     "facts_of",
     "models",
     "register_layer",
+    "schedules",
 ]
 
 _HOMES = {
     "BitCost": "mpsearch.costs.bits",
     "Config": "mpsearch.config",
     "Data": "mpsearch.data",
+    "Distillation": "mpsearch.task",
     "ForgivingFactor": "mpsearch.objective",
     "MpsearchError": "mpsearch.errors",
     "QuantizerSpec": "mpsearch.config",
     "ReferenceBits": "mpsearch.costs.bits",
     "Space": "mpsearch.space",
     "Split": "mpsearch.data",
+    "Stream": "mpsearch.data",
     "Task": "mpsearch.task",
     "Training": "mpsearch.task",
     "Weight": "mpsearch.network.adapters",
@@ -63,6 +68,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("datasets", "models"):
+    if name in ("datasets", "models", "schedules"):
         return import_module(f"mpsearch.{name}")
     raise AttributeError(f"module `mpsearch` has no attribute `{name}`; it has {', '.join(__all__)}")

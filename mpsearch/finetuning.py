@@ -86,7 +86,7 @@ def finetune(
     stored = weights_file(study, record.number)
     start = load_weights(stored) if stored.exists() else None
     name, recipe = f"val_{engine.task.metric}", engine.task.finetune_recipe
-    session = engine.session(recipe.optimizer)
+    session = engine.session(recipe)
     engine.network.set_config(config)
     if start is not None:
         engine.network.load_state(start)

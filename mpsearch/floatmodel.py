@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from mpsearch.data import Data
+from mpsearch.describe import describe
 from mpsearch.errors import DataMissingError, ModelError
 from mpsearch.folders import cache_folder, data_folders
 from mpsearch.network.canonical import canonical, has_batch_norm
@@ -70,7 +72,9 @@ def cached_weights(task: Task, data: Data) -> Path:
         "weights": [hashlib.sha256(np.ascontiguousarray(w).data).hexdigest() for w in model.get_weights()],
         "data": data.fingerprint,
         "rates": [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)],
-        "recipe": [recipe.batch_size, recipe.optimizer, recipe.patience, task.loss, task.metric],
+        "recipe": describe(replace(recipe, learning_rate=0.0, tensorboard=False)),
+        "loss": describe(task.loss),
+        "metric": task.metric,
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / "float" / f"{key}.weights.h5"

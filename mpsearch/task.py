@@ -1,11 +1,12 @@
 """Task: the model, the data, the recipes and the metric of one search. Light: Keras comes when it is needed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from mpsearch.config import MAX_BITS, MIN_BITS
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, ModelError
 
@@ -13,6 +14,32 @@ if TYPE_CHECKING:
     import keras
 
 LearningRate = float | Callable[[int], float]
+Loss = Any  # a name, an object of keras.losses, or a function of (targets, outputs)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Training on the float model's class scores beside the targets.
+
+    The loss becomes (1 - weight) · loss + weight · T² · KL(p_T ‖ q_T), with the float model's and the quantized
+    model's class probabilities p and q at temperature T: softmax of the logits divided by T.
+
+    Attributes:
+        temperature: T; higher ones show more of how the float model ranks the wrong classes.
+        weight: of the float model's scores, above 0 and at most 1.
+
+    Source: G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, arXiv:1503.02531,
+    section 2.
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"`temperature` must be positive, but got {self.temperature!r}")
+        if not 0 < self.weight <= 1:
+            raise ConfigError(f"`0 < weight <= 1` must hold, but got {self.weight!r}")
 
 
 @dataclass(frozen=True)
@@ -23,8 +50,19 @@ class Training:
         epochs: at most so many passes over the training split.
         batch_size: samples a step.
         optimizer: name of a Keras optimizer, for instance "adam".
-        learning_rate: a number, or a function from the epoch's number (from 0) to one.
+        learning_rate: a number, or a function from the epoch's number (from 0) to one, such as those of
+            `mpsearch.schedules`.
         patience: stop after so many epochs without a better validation metric; None never stops early.
+        class_weights: class index to the weight of its samples in the loss; "balanced" weighs each class by
+            samples / (classes · samples of the class). The metric stays unweighted.
+        augmentation: changes training batches: a function (x, rng) of the model inputs and a NumPy generator, which
+            depends on the seed, the epoch and the batch alone; or a Keras preprocessing layer, or several in a
+            sequence, seeded in the same way.
+        distillation: train on the float model's class scores as well.
+        warmup_epochs: in so many epochs at the beginning no width is below `warmup_bits`. The metric is always that
+            of the config itself.
+        warmup_bits: widths in these epochs, at least.
+        tensorboard: write TensorBoard's event files of each trial, into `tensorboard/trial-N` of the study's folder.
     """
 
     epochs: int = 3
@@ -32,6 +70,12 @@ class Training:
     optimizer: str = "adam"
     learning_rate: LearningRate = 1e-4
     patience: int | None = None
+    class_weights: Mapping[int, float] | Literal["balanced"] | None = None
+    augmentation: Any = None
+    distillation: Distillation | None = None
+    warmup_epochs: int = 0
+    warmup_bits: int = 16
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -39,6 +83,32 @@ class Training:
                 raise ConfigError(f"`{name}` must be a positive integer, but got {getattr(self, name)!r}")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"`patience` must be a positive number of epochs or None, but got {self.patience!r}")
+        if any(kind.__name__ == "LearningRateSchedule" for kind in type(self.learning_rate).__mro__):
+            raise ConfigError(
+                "`learning_rate` is a Keras schedule, which counts steps; here it is a function of the epoch, such as "
+                "schedules.exponential(1e-3, 0.99)"
+            )
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ConfigError(
+                f"`0 <= warmup_epochs < epochs` must hold, but got (warmup_epochs={self.warmup_epochs}, "
+                f"epochs={self.epochs})"
+            )
+        if not MIN_BITS <= self.warmup_bits <= MAX_BITS:
+            raise ConfigError(f"`warmup_bits` must be {MIN_BITS} to {MAX_BITS}, but got {self.warmup_bits!r}")
+        self._check_class_weights()
+        if self.distillation is not None and not isinstance(self.distillation, Distillation):
+            raise ConfigError(f"`distillation` must be a Distillation(…) or None, but got {self.distillation!r}")
+
+    def _check_class_weights(self) -> None:
+        weights = self.class_weights
+        if weights is None or weights == "balanced":
+            return
+        if not isinstance(weights, Mapping) or not all(
+            isinstance(key, int) and key >= 0 and value > 0 for key, value in weights.items()
+        ):
+            raise ConfigError(
+                f'`class_weights` must map class indices to positive weights, or be "balanced", but got {weights!r}'
+            )
 
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -58,11 +128,13 @@ class Task:
             trains them.
         training: a trial's recipe.
         float_training: recipe for training the float model; default: the trial's with learning rate 1e-3
-            and 10 × the epochs.
+            and 10 × the epochs, without distillation and warm-up, which need a quantized network.
         finetuning: recipe for fine-tuning a chosen config; default: the trial's with 10 × the epochs,
-            stopping early.
-        loss: name of a Keras loss.
-        metric: name of a Keras metric with values from 0 (bad) to 1 (good).
+            stopping early, without warm-up.
+        loss: name of a Keras loss, an object of `keras.losses`, or a function of (targets, outputs); for a model
+            with several outputs one for all, or a mapping from the outputs' names.
+        metric: name of a Keras metric with values from 0 (bad) to 1 (good). With several outputs it is the mean of
+            theirs; "NAME/accuracy" is that of one output.
     """
 
     model: Callable[[], "keras.Model"]
@@ -71,8 +143,16 @@ class Task:
     training: Training = field(default_factory=Training)
     float_training: Training | None = None
     finetuning: Training | None = None
-    loss: str = "sparse_categorical_crossentropy"
+    loss: Loss | Mapping[str, Loss] = "sparse_categorical_crossentropy"
     metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        recipe = self.float_training
+        if recipe is not None and (recipe.distillation is not None or recipe.warmup_epochs):
+            raise ConfigError(
+                "`float_training` can't have distillation or warm-up: they train a quantized network, the float model "
+                "has neither a teacher nor widths"
+            )
 
     def build(self) -> "keras.Model":
         """A new float model, under layer names that don't depend on what was built before.
@@ -81,7 +161,7 @@ class Task:
         numbered from the start, so that the sites of a study are found again.
 
         Raises:
-            ModelError: `model` gives no keras.Model.
+            ModelError: `model` gives no keras.Model, or one of mixed precision.
         """
         import keras
 
@@ -91,19 +171,31 @@ class Task:
             raise ModelError(
                 f"`Task.model` must be a function that returns a keras.Model, but it returned {type(model).__name__}"
             )
+        for policy in (keras.config.dtype_policy(), *(layer.dtype_policy for layer in model.layers)):
+            if str(policy.compute_dtype) in ("float16", "bfloat16", "float64"):
+                raise ModelError(
+                    f"the model `{model.name}` computes in {policy.compute_dtype} (policy `{policy.name}`), but "
+                    "quantizers need float32: float16 holds 11 bits of a code and bfloat16 8, so wider codes would "
+                    'be wrong; use keras.config.set_dtype_policy("float32")'
+                )
         return model
 
     @property
     def float_recipe(self) -> Training:
         """The recipe of `mpsearch train`."""
         return self.float_training or replace(
-            self.training, epochs=10 * self.training.epochs, learning_rate=1e-3, patience=10
+            self.training,
+            epochs=10 * self.training.epochs,
+            learning_rate=1e-3,
+            patience=10,
+            distillation=None,
+            warmup_epochs=0,
         )
 
     @property
     def finetune_recipe(self) -> Training:
         """The recipe of `mpsearch finetune`."""
-        return self.finetuning or replace(self.training, epochs=10 * self.training.epochs, patience=10)
+        return self.finetuning or replace(self.training, epochs=10 * self.training.epochs, patience=10, warmup_epochs=0)
 
 
 @contextmanager

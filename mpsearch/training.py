@@ -4,8 +4,9 @@ A `Session` holds a compiled model whose training step is traced once; `reset` a
 any number of trials.
 """
 
+import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,42 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from mpsearch.data import Data, Split
-from mpsearch.errors import TrainingError
+from mpsearch.batches import Batches, Ends, augmenter, weigher
+from mpsearch.data import Data, Samples
+from mpsearch.errors import ConfigError, TrainingError
 from mpsearch.network.assign import bulk_assign
-from mpsearch.task import Training
+from mpsearch.task import Distillation, Loss, Training
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number and its logs; may raise to stop the training."""
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches of a split, shuffled anew each epoch by (seed, epoch) alone, so that runs repeat.
-
-    Args:
-        data: for `prepare`.
-        split: the samples.
-        batch_size: samples a batch; the last batch may be smaller.
-        seed: of the shuffling; None keeps the order.
-    """
-
-    def __init__(self, data: Data, split: Split, batch_size: int, seed: int | None = None) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
-        self._data, self._split, self._batch_size, self._seed = data, split, batch_size, seed
-        self.start(0)
-
-    def start(self, epoch: int) -> None:
-        """Order the samples for an epoch; `on_epoch_end` won't do, Keras calls it more often on some backends."""
-        order = np.arange(len(self._split))
-        self._order = order if self._seed is None else np.random.default_rng((self._seed, epoch)).permutation(order)
-
-    @property
-    def num_batches(self) -> int:
-        return math.ceil(len(self._split) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._data.inputs(self._split.x[chosen]), self._split.y[chosen]
 
 
 @dataclass
@@ -73,23 +46,52 @@ class History:
 class Session:
     """A compiled model that is trained again and again without being traced again.
 
+    Sessions of one model share its weights, and nothing else.
+
     Args:
-        model: a built model; compiled here.
+        model: a built model.
         optimizer: name of a Keras optimizer.
-        loss: name of a Keras loss.
-        metric: name of a Keras metric; logged under that name.
+        loss: of a Keras loss its name, or an object or function; a mapping by outputs' names where there are several.
+        metric: name of a Keras metric, or "OUTPUT/metric"; logged under that name.
         state: variables that `History.best_state` keeps; default: the model's weights.
+        ends: names of inputs and outputs that data, losses and metrics refer to; default: the model's.
+        distillation: train on the class scores of `teacher` as well.
+        teacher: a model of the same inputs and outputs.
+
+    Raises:
+        ConfigError: no such loss or output.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: str, loss: str, metric: str, state: Sequence[Any] | None = None
+        self,
+        model: keras.Model,
+        optimizer: str,
+        loss: Loss | Mapping[str, Loss],
+        metric: str,
+        state: Sequence[Any] | None = None,
+        ends: Ends | None = None,
+        distillation: Distillation | None = None,
+        teacher: keras.Model | None = None,
     ) -> None:
-        self.model = model
         self.metric = metric
+        self.distillation = distillation
+        self._ends = ends or Ends.of(model)
         self._state = list(model.weights if state is None else state)
-        model.compile(keras.optimizers.get(optimizer), loss, metrics=[metric], jit_compile=_jit())
-        model.optimizer.build(model.trainable_variables)
-        variables = [v for v in model.optimizer.variables if v is not model.optimizer._learning_rate]
+        soft = None if distillation is None else soft_loss(distillation, teacher)
+        self.model = Trainee(model, self._ends.outputs, soft)
+        measured, name = _measured(metric, self._ends.outputs)
+        metrics: list[Any] = [[name] if output in measured else [] for output in self._ends.outputs]
+        losses = _losses(loss, self._ends.outputs)
+        several = len(losses) > 1
+        self._measured = [f"{output}_{name}" if several else name for output in measured]  # Keras's names
+        self.model.compile(
+            keras.optimizers.get(optimizer),
+            losses if several else losses[0],
+            metrics=metrics if several else metrics[0],
+            jit_compile=_jit(),
+        )
+        self.model.optimizer.build(self.model.trainable_variables)
+        variables = [v for v in self.model.optimizer.variables if v is not self.model.optimizer._learning_rate]
         self._assign = bulk_assign(variables)
         self._initial = [keras.ops.copy(v) for v in variables]
 
@@ -124,14 +126,16 @@ class Session:
         Raises:
             TrainingError: the loss became NaN or infinite.
         """
+        if recipe.distillation != self.distillation:
+            raise ConfigError(f"the session has distillation={self.distillation}, but the recipe {recipe.distillation}")
+        augment, weigh = augmenter(recipe.augmentation), weigher(recipe.class_weights, data)
         self.reset(recipe.learning_rate_at(0), seed)
         history = History()
-        train = Batches(data, data.train, recipe.batch_size, seed)
+        train = Batches(data, data.train, recipe.batch_size, seed, self._ends, augment, weigh)
         follow = _Follow(self, recipe, train, history, report, keep_best)
-        validation = Batches(data, data.validation, EVALUATION_BATCH)
         self.model.fit(
             train,
-            validation_data=validation,
+            validation_data=self._batches(data, data.validation),
             epochs=recipe.epochs,
             shuffle=False,  # `Batches` does it; Keras would shuffle them once more, by a global generator
             verbose=0,
@@ -139,16 +143,130 @@ class Session:
         )
         return history
 
-    def evaluate(self, data: Data, split: Split) -> dict[str, float]:
+    def evaluate(self, data: Data, samples: Samples) -> dict[str, float]:
         """Loss and metric on a split."""
-        logs = self.model.evaluate(Batches(data, split, EVALUATION_BATCH), verbose=0, return_dict=True)
-        return {name: float(value) for name, value in logs.items()}
+        return self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
 
-    def predict(self, data: Data, split: Split) -> np.ndarray:
-        """The model's outputs on a split, shape (n, ...)."""
-        batches = Batches(data, split, EVALUATION_BATCH)
+    def predict(self, data: Data, samples: Samples) -> np.ndarray:
+        """The outputs of a model with one output, on a split, shape (n, ...)."""
+        batches = self._batches(data, samples)
         outputs = [np.asarray(self.model.predict_on_batch(batches[i][0])) for i in range(batches.num_batches)]
         return np.concatenate(outputs)
+
+    def logs(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Keras's logs as floats, with the metric under its own name."""
+        found = {name: float(value) for name, value in values.items()}
+        for prefix in ("", "val_"):
+            parts = [found[f"{prefix}{name}"] for name in self._measured if f"{prefix}{name}" in found]
+            if parts:
+                found[f"{prefix}{self.metric}"] = float(np.mean(parts))
+        return found
+
+    def _batches(self, data: Data, samples: Samples) -> Batches:
+        return Batches(data, samples, EVALUATION_BATCH, ends=self._ends)
+
+
+@keras.saving.register_keras_serializable("mpsearch")
+class Trainee(keras.Model):
+    """A model's layers with a loss and an optimizer of their own.
+
+    Args:
+        model: whose layers they are.
+        outputs: names of its outputs, for losses and metrics.
+        soft: a further loss of (inputs, outputs, loss, regularization), in training only.
+    """
+
+    def __init__(self, model: keras.Model, outputs: Sequence[str], soft: "SoftLoss | None" = None) -> None:
+        super().__init__(inputs=_alone(model.inputs), outputs=_alone(model.outputs), name=model.name)
+        self.output_names = list(outputs)
+        self._soft = soft
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._soft is None or not training:
+            return loss
+        return self._soft(x, y_pred, loss, sum(self.losses))
+
+
+SoftLoss = Callable[[Any, Any, Any, Any], Any]
+
+
+def soft_loss(distillation: Distillation, teacher: keras.Model | None) -> SoftLoss:
+    """The loss of distillation.
+
+    Raises:
+        ConfigError: there is no teacher, or an output isn't one of class scores.
+    """
+    if teacher is None:
+        raise ConfigError("distillation needs a teacher: it trains quantized networks on their float model")
+    for tensor in teacher.outputs:
+        if tensor.shape[-1] is None or tensor.shape[-1] < 2:
+            raise ConfigError(
+                f"distillation needs outputs with scores of at least 2 classes, but one has shape {tensor.shape}"
+            )
+    are_probabilities = [_is_softmax(tensor._keras_history.operation) for tensor in teacher.outputs]
+    temperature, weight = distillation.temperature, distillation.weight
+
+    def log_probabilities(outputs: Any, probabilities: bool) -> Any:
+        """Logarithms of the class probabilities at the temperature; log p is a logit but for a constant."""
+        logits = keras.ops.log(keras.ops.maximum(outputs, keras.backend.epsilon())) if probabilities else outputs
+        return keras.ops.log_softmax(logits / temperature, axis=-1)
+
+    def loss(x: Any, y_pred: Any, hard: Any, regularization: Any) -> Any:
+        taught = teacher(x, training=False)
+        divergence = 0.0
+        for ours, theirs, probabilities in zip(_list(y_pred), _list(taught), are_probabilities, strict=True):
+            p = keras.ops.stop_gradient(log_probabilities(theirs, probabilities))
+            q = log_probabilities(ours, probabilities)
+            divergence += keras.ops.mean(keras.ops.sum(keras.ops.exp(p) * (p - q), axis=-1))
+        return regularization + (1 - weight) * (hard - regularization) + weight * temperature**2 * divergence
+
+    return loss
+
+
+def _is_softmax(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
+
+
+def _alone(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _losses(loss: Loss | Mapping[str, Loss], outputs: Sequence[str]) -> list[Any]:
+    """A loss for each output."""
+    if isinstance(loss, Mapping):
+        if set(loss) != set(outputs):
+            raise ConfigError(f"`loss` names the outputs {sorted(loss)}, but the model has {list(outputs)}")
+        return [_checked_loss(loss[name]) for name in outputs]
+    return [_checked_loss(loss)] * len(outputs)
+
+
+def _checked_loss(loss: Loss) -> Loss:
+    if not isinstance(loss, str):
+        if not callable(loss):
+            raise ConfigError(f"`loss` must be a name, an object of keras.losses or a function, but got {loss!r}")
+        return loss
+    try:
+        keras.losses.get(loss)
+    except ValueError:
+        close = difflib.get_close_matches(loss, [name for name in dir(keras.losses) if not name.startswith("_")], n=1)
+        hint = f": did you mean {close[0]}?" if close else ", see keras.losses"
+        raise ConfigError(f"there is no Keras loss {loss!r}{hint}") from None
+    return loss
+
+
+def _measured(metric: str, outputs: Sequence[str]) -> tuple[list[str], str]:
+    """Outputs of which a metric is taken, and its Keras name."""
+    output, _, name = metric.rpartition("/")
+    if output and output not in outputs:
+        raise ConfigError(f"`metric` names the output {output!r}, but the model has {list(outputs)}")
+    return ([output] if output else list(outputs)), name
 
 
 EVALUATION_BATCH = 200
@@ -175,7 +293,7 @@ class _Follow(keras.callbacks.Callback):
         self._train.start(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = self._session.logs(logs or {})
         loss = values.get("loss", math.nan)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -192,6 +310,11 @@ class _Follow(keras.callbacks.Callback):
         patience = self._recipe.patience
         if patience is not None and epoch - history.best_epoch >= patience:
             self.model.stop_training = True
+
+
+def trial_callbacks(recipe: Training, folder: Path) -> list[Any]:
+    """The callbacks that a recipe asks for in a trial: TensorBoard's, writing into `folder`."""
+    return [keras.callbacks.TensorBoard(str(folder), write_graph=False)] if recipe.tensorboard else []
 
 
 def logging_callbacks(folder: Path) -> list[Any]:

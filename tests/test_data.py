@@ -32,9 +32,39 @@ def test_sign_of_inputs_is_judged_by_all_training_samples(data):
     assert not replace(data, prepare=lambda x: x - np.float32(0.5)).nonnegative_inputs
 
 
+def test_several_inputs_and_outputs_are_a_tuple_or_dict(data):
+    x, y = {"image": np.arange(4.0), "size": np.arange(8.0).reshape(4, 2)}, (np.arange(4), np.zeros(4))
+    split = Split(x, y)
+    assert len(split) == 4
+    taken = split.take(np.array([2, 0]))
+    assert taken.x["size"].tolist() == [[4, 5], [0, 1]]
+    assert taken.y[0].tolist() == [2, 0]
+    several = Data(split, split, split)
+    assert several.inputs(taken.x)["image"].dtype == np.float32
+    assert several.nonnegative_inputs
+    renamed = Split({"picture": x["image"], "size": x["size"]}, y)
+    assert several.fingerprint != replace(several, train=renamed).fingerprint
+    assert not Data(Split({**x, "size": -x["size"]}, y), split, split).nonnegative_inputs
+
+
+def test_batches_are_shuffled_by_their_order_alone():
+    split = Split(np.arange(10), np.arange(10))
+    plain = [batch.x.tolist() for batch in split.batches(4)]
+    assert plain == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    orders = [[b.x.tolist() for b in split.batches(4, order)] for order in ((1, 0), (1, 0), (1, 1))]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(i for batch in orders[0] for i in batch) == list(range(10))
+
+
 def test_splits_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match="one entry a sample, but got 2 and 3"):
         Split(np.zeros((2, 1)), np.zeros(3))
+    with pytest.raises(DataError, match="but got 2 and 2 and 3"):
+        Split((np.zeros(2), np.zeros(2)), np.zeros(3))
+    with pytest.raises(DataError, match="but got list of int"):
+        Split(np.zeros(2), [1, 2])
+    with pytest.raises(DataError, match=r"expected a Split, a tf\.data\.Dataset"):
+        Data("train", Split(np.zeros(2), np.zeros(2)), Split(np.zeros(2), np.zeros(2)))
     with pytest.raises(DataError, match="at least one sample"):
         Split(np.zeros((0, 1)), np.zeros(0))
 

@@ -53,7 +53,7 @@ def under_jax(script, folder):
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=folder)

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from mpsearch.creation import check_unchanged, provenance_of, resolve
-from mpsearch.errors import ModelError
+from mpsearch.errors import ConfigError, ModelError
 from mpsearch.floatmodel import cached_weights
 from mpsearch.network.canonical import functional
 from mpsearch.records import State
@@ -14,7 +14,7 @@ from mpsearch.runners.inprocess import run
 from mpsearch.search.engine import Engine
 from mpsearch.space import Space
 from mpsearch.study import create_study, open_study
-from mpsearch.task import Task
+from mpsearch.task import Distillation, Task, Training
 
 
 class Silent:
@@ -59,3 +59,41 @@ def test_a_model_with_unnamed_layers_is_searched(tiny_file, tmp_path, monkeypatc
 def test_a_model_function_that_returns_no_model_is_refused():
     with pytest.raises(ModelError, match=r"returns a keras\.Model, but it returned Dense"):
         Task(model=lambda: keras.layers.Dense(3), data=lambda: None).build()
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_mixed_precision_is_refused_with_the_reason(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with pytest.raises(ModelError, match=r"but quantizers need float32: .*set_dtype_policy"):
+            Task(model=unnamed, data=lambda: None).build()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_a_layer_of_mixed_precision_is_refused_as_well():
+    def model():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="mixed_float16")])
+
+    with pytest.raises(ModelError, match="policy `mixed_float16`"):
+        Task(model=model, data=lambda: None).build()
+
+
+def test_float_training_has_neither_teacher_nor_widths():
+    special = Training(distillation=Distillation(), warmup_epochs=1)
+    with pytest.raises(ConfigError, match="float_training"):
+        Task(model=unnamed, data=lambda: None, float_training=special)
+    task = Task(model=unnamed, data=lambda: None, training=special)
+    assert (task.float_recipe.distillation, task.float_recipe.warmup_epochs) == (None, 0)
+    assert (task.finetune_recipe.distillation, task.finetune_recipe.warmup_epochs) == (Distillation(), 0)
+
+
+def test_tensorboard_is_written_for_each_trial(tiny_study, tiny_engine, monkeypatch):
+    task = tiny_engine.task
+    monkeypatch.setattr(tiny_engine, "task", dataclasses.replace(task, training=Training(epochs=1, tensorboard=True)))
+    study = tiny_study()
+    run(study, tiny_engine, 2, Silent())
+    folders = sorted((study.folder / "tensorboard").iterdir())
+    assert [folder.name for folder in folders] == ["trial-0", "trial-1"]
+    assert all(list(folder.rglob("events.out.tfevents.*")) for folder in folders)

@@ -1,11 +1,17 @@
 """The training loop: reproducible, with the recipe's learning rates, stopping when it should."""
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
 
+from mpsearch import schedules
+from mpsearch.batches import Batches
+from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError
-from mpsearch.task import Training
-from mpsearch.training import Batches
+from mpsearch.task import Distillation, Training
+from mpsearch.training import Session, soft_loss
 
 
 def test_shuffling_depends_on_seed_and_epoch_alone(tiny_engine):
@@ -57,7 +63,206 @@ def test_the_best_epoch_is_what_is_kept(tiny_engine):
     assert session.evaluate(tiny_engine.data, tiny_engine.data.validation)["accuracy"] == pytest.approx(max(values))
 
 
-@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 1.5}, {"patience": 0}])
+@pytest.fixture
+def traces(tiny_engine, monkeypatch):
+    """Grows by one whenever Python runs through the network: in tracing, not in a traced step."""
+    inner, found = tiny_engine.network.model.get_layer("logits").inner, []
+    original = inner.call
+    monkeypatch.setattr(inner, "call", lambda *a, **k: found.append(1) or original(*a, **k))
+    return found
+
+
+def noise(x, rng):
+    return x + rng.normal(0, 0.2, x.shape)
+
+
+OPTIONS = {
+    "class weights": {"class_weights": {label: 1.0 + label for label in range(10)}},
+    "balanced": {"class_weights": "balanced"},
+    "augmentation by a function": {"augmentation": noise},
+    "augmentation by layers": {"augmentation": [keras.layers.RandomTranslation(0.2, 0.2)]},
+    "distillation": {"distillation": Distillation(3.0, 0.7)},
+    "schedule": {"learning_rate": schedules.exponential(2e-3, 0.1)},
+    "warm-up": {"warmup_epochs": 1, "warmup_bits": 16},
+    "all": {
+        "class_weights": "balanced",
+        "augmentation": noise,
+        "distillation": Distillation(),
+        "learning_rate": schedules.cosine(2e-3, 2),
+        "warmup_epochs": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_matters_repeats_to_the_bit_and_retraces_nothing(tiny_engine, traces, option):
+    space = tiny_engine.network.space
+    config, recipe = space.uniform(4), Training(epochs=2, learning_rate=2e-3)
+    tiny_engine.train(config, 5, recipe)
+    plain = tiny_engine.network.state()
+    changed = replace(recipe, **OPTIONS[option])
+    tiny_engine.train(config, 5, changed)
+    first, traced = tiny_engine.network.state(), len(traces)
+    tiny_engine.train(space.uniform(2), 6, recipe)
+    tiny_engine.train(space.uniform(8), 6, changed)
+    tiny_engine.train(config, 5, changed)
+    assert all(np.array_equal(a, b) for a, b in zip(first, tiny_engine.network.state(), strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, plain, strict=True))
+    assert len(traces) == traced
+
+
+def test_warm_up_trains_wide_and_validates_the_config_itself(tiny_engine):
+    network, seen = tiny_engine.network, []
+    config = network.space.uniform(4)
+
+    class Look(keras.callbacks.Callback):
+        def widths(self):
+            return {int(np.asarray(network.quantizer(site).spec)[0]) for site in network.space.sites}
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                seen.append(("train", self.widths()))
+
+        def on_test_batch_end(self, batch, logs=None):
+            seen.append(("test", self.widths()))
+
+    own = {spec.bits for spec in config.values()}
+    tiny_engine.train(config, 0, Training(epochs=2, warmup_epochs=1, warmup_bits=12), callbacks=[Look()])
+    raised = {max(bits, 12) for bits in own}
+    assert seen == [("train", raised), ("test", own), ("train", own), ("test", own)]
+
+
+IMPOSSIBLE = [
+    {"epochs": 0},
+    {"batch_size": 1.5},
+    {"patience": 0},
+    {"learning_rate": keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)},
+    {"class_weights": {0: -1.0}},
+    {"class_weights": "equal"},
+    {"warmup_epochs": 3},
+    {"warmup_bits": 64},
+    {"distillation": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", IMPOSSIBLE)
 def test_impossible_recipes_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Training(**options)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"weight": 0}, {"weight": 1.5}])
+def test_impossible_distillations_are_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Distillation(**options)
+
+
+def dense(activation=None, outputs=3):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(outputs, activation=activation)])
+    rng = np.random.default_rng(0)
+    model.layers[-1].set_weights([rng.normal(size=w.shape) for w in model.layers[-1].weights])
+    return model
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_the_loss_of_distillation_is_hintons(activation):
+    rng = np.random.default_rng(1)
+    x, ours = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(6, 3))
+
+    def softmax(logits):
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    taught = np.asarray(dense()(x), np.float64)
+    p, q = softmax(taught / 3.0), softmax(ours / 3.0)
+    expected = 0.5 + 0.3 * 2.0 + 0.7 * 9.0 * np.mean(np.sum(p * np.log(p / q), axis=1))
+    outputs = ours if activation is None else softmax(ours)
+    loss = soft_loss(Distillation(3.0, 0.7), dense(activation))
+    found = loss(x, keras.ops.convert_to_tensor(outputs.astype(np.float32)), 2.5, 0.5)  # 0.5 of it is regularization
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_distillation_without_class_scores_or_teacher_is_refused():
+    with pytest.raises(ConfigError, match="at least 2 classes"):
+        soft_loss(Distillation(), dense(outputs=1))
+    with pytest.raises(ConfigError, match="needs a teacher"):
+        soft_loss(Distillation(), None)
+
+
+X = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
+
+
+def data_of(x, y):
+    return Data(Split(x, y), Split(x, y), Split(x, y))
+
+
+def first_loss(model, loss, data, **recipe):
+    session = Session(model, "adam", loss, "accuracy")
+    return session.fit(data, Training(epochs=1, batch_size=40, learning_rate=1e-9, **recipe), 0).epochs[0]["loss"]
+
+
+def test_losses_are_named_or_objects_or_functions():
+    y = X[:, :3].argmax(axis=1)
+    scores = np.asarray(dense()(X), np.float64)
+    expected = np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(40), y])
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert first_loss(dense("softmax"), "sparse_categorical_crossentropy", data_of(X, y)) == pytest.approx(expected)
+    assert first_loss(dense(), own, data_of(X, y)) == pytest.approx(expected, rel=1e-5)
+    assert first_loss(dense(), lambda t, p: keras.ops.mean(p) * 0 + 2.0, data_of(X, y)) == pytest.approx(2.0)
+    with pytest.raises(ConfigError, match="did you mean sparse_categorical_crossentropy"):
+        Session(dense(), "adam", "sparse_categorical_crosentropy", "accuracy")
+    with pytest.raises(ConfigError, match="must be a name, an object"):
+        Session(dense(), "adam", 3, "accuracy")
+
+
+def test_class_weights_weigh_the_loss():
+    y = X[:, :3].argmax(axis=1)
+    model = dense("softmax")
+    p = np.asarray(model(X), np.float64)
+    weights = np.array([1.0, 5.0, 2.0])
+    expected = np.mean(weights[y] * -np.log(p[np.arange(40), y]))
+    found = first_loss(model, "sparse_categorical_crossentropy", data_of(X, y), class_weights={0: 1.0, 1: 5.0, 2: 2.0})
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_outputs_have_losses_and_a_metric_by_name():
+    from keras import Input, Model, layers
+
+    a, b = Input((4,), name="a"), Input((4,), name="b")
+    both = layers.Concatenate(name="both")([a, b])
+    outputs = [layers.Dense(3, "softmax", name="kind")(both), layers.Dense(1, name="size")(both)]
+    model = Model([a, b], outputs)
+    y = X[:, :3].argmax(axis=1)
+    data = data_of({"b": -X, "a": X}, {"size": X[:, :1], "kind": y})
+    loss = {"kind": "sparse_categorical_crossentropy", "size": keras.losses.MeanSquaredError()}
+    session = Session(model, "adam", loss, "kind/accuracy")
+    kind, size = (np.asarray(o) for o in model([X, -X]))
+    logs = session.evaluate(data, data.validation)
+    assert logs["kind/accuracy"] == pytest.approx(np.mean(kind.argmax(axis=1) == y))
+    expected = np.mean(-np.log(kind[np.arange(40), y])) + np.mean((size - X[:, :1]) ** 2)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-4)
+    history = session.fit(data, Training(epochs=8, batch_size=8, learning_rate=0.05), 0)
+    assert history.best("val_kind/accuracy") > logs["kind/accuracy"]
+    assert Session(model, "adam", loss, "mse")._measured == ["kind_mse", "size_mse"]
+    with pytest.raises(ConfigError, match="names the output 'sort'"):
+        Session(model, "adam", loss, "sort/accuracy")
+    with pytest.raises(ConfigError, match=r"`loss` names the outputs \['kind'\]"):
+        Session(model, "adam", {"kind": "mse"}, "kind/accuracy")
+
+
+def test_a_stream_trains_the_same_each_time_and_is_judged_as_its_arrays(tiny_engine):
+    data = tiny_engine.data
+    split = data.train
+
+    def batches():
+        return (split.take(slice(i, i + 50)) for i in range(0, len(split), 50))
+
+    stream = Data(lambda: ((b.x, b.y) for b in batches()), data.validation, data.test)
+    runs = []
+    for chosen in (stream, stream):
+        tiny_engine.network.set_config(tiny_engine.network.space.uniform(4))
+        session = tiny_engine.session("adam")
+        history = session.fit(chosen, Training(epochs=2, learning_rate=2e-3), 3)
+        runs.append((tiny_engine.network.state(), history.best("val_accuracy")))
+    assert all(np.array_equal(a, b) for a, b in zip(runs[0][0], runs[1][0], strict=True))
+    assert runs[0][1] > 0.5
+    assert session.evaluate(stream, stream.train) == session.evaluate(data, data.train)

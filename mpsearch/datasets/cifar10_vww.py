@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from mpsearch.data import Data, Split
+from mpsearch.data import Data, Samples, Split
 from mpsearch.datasets.cifar10 import CIFAR10_CLASSES, cifar10, unit_range
 from mpsearch.errors import DataError
 
@@ -47,7 +47,8 @@ def cifar10_vww(
     data = cifar10(train, validation, validation_from=validation_from)
     animal = np.array([name in _ANIMALS for name in CIFAR10_CLASSES], dtype=np.int64)
 
-    def relabel(split: Split) -> Split:
+    def relabel(split: Samples) -> Split:
+        assert isinstance(split, Split)
         return Split(split.x, animal[split.y])
 
     return replace(

@@ -15,6 +15,7 @@ from mpsearch.records import State, TrialRecord
 from mpsearch.search.engine import Engine, Outcome
 from mpsearch.search.samplers import derived_seed
 from mpsearch.study import Study
+from mpsearch.training import trial_callbacks
 
 KEPT_WEIGHTS = 10  # best trials whose trained weights are kept
 
@@ -119,7 +120,8 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
         )
 
     try:
-        outcome = engine.train(config, seed, report=report)
+        logs = trial_callbacks(engine.task.training, study.folder / "tensorboard" / f"trial-{trial.number}")
+        outcome = engine.train(config, seed, report=report, callbacks=logs)
     except _PrunedError as pruned:
         study.fail(trial, str(pruned), pruned=True, record=record(None))
     except MpsearchError as error:

@@ -3,20 +3,21 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import keras
 import numpy as np
 
+from mpsearch.batches import Ends
 from mpsearch.config import Alpha, Config
 from mpsearch.costs.bits import BitCost, Bits
 from mpsearch.data import Data
 from mpsearch.floatmodel import float_model
 from mpsearch.network.elastic import CALIBRATION_SAMPLES, ElasticNetwork
 from mpsearch.spacefile import SpaceFile
-from mpsearch.task import Task, Training
+from mpsearch.task import Distillation, Task, Training
 from mpsearch.training import History, Report, Session
 
 
@@ -56,20 +57,32 @@ class Engine:
         self.task: Task = file.task
         self.data: Data = file.task.data()
         model = float_model(file.task, self.data, file.path.parent, report)
-        samples = self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x)
+        self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
+        samples = self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x))
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
         self.cost = BitCost(self.network.facts, file.reference)
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[tuple[str, Distillation | None], Session] = {}
 
-    def session(self, optimizer: str) -> Session:
-        """The compiled network for an optimizer; compiled and traced at most once for each in turn."""
-        if optimizer not in self._sessions:
-            self._sessions = {
-                optimizer: Session(
-                    self.network.model, optimizer, self.task.loss, self.task.metric, self.network.state_variables
-                )
-            }
-        return self._sessions[optimizer]
+    def session(self, recipe: Training | str) -> Session:
+        """The compiled network for a recipe, or for an optimizer's name; compiled and traced once.
+
+        Recipes share a session where optimizer and distillation are the same: all else are numbers to it.
+        """
+        if isinstance(recipe, str):
+            recipe = replace(self.task.training, optimizer=recipe)
+        key = (recipe.optimizer, recipe.distillation)
+        if key not in self._sessions:
+            self._sessions[key] = Session(
+                self.network.model,
+                recipe.optimizer,
+                self.task.loss,
+                self.task.metric,
+                self.network.state_variables,
+                self._ends,
+                recipe.distillation,
+                self.network.float_model,
+            )
+        return self._sessions[key]
 
     def score(self, metric: float, costs: Bits) -> float:
         """The score of a metric at a cost."""
@@ -106,7 +119,9 @@ class Engine:
         self.network.set_config(config)
         if start is not None:
             self.network.load_state(start)
-        session = self.session(recipe.optimizer)
+        session = self.session(recipe)
+        if recipe.warmup_epochs:
+            callbacks = [WarmUp(self.network, config, recipe), *callbacks]
         history = session.fit(self.data, recipe, seed, report, keep_best=True, callbacks=callbacks)
         metric = history.best(f"val_{self.task.metric}")
         assert history.best_state is not None
@@ -115,8 +130,31 @@ class Engine:
     def float_metric(self) -> float:
         """Validation metric of the float network."""
         self.network.set_config(None)
-        session = self.session(self.task.training.optimizer)
+        session = self.session(self.task.training)
         return session.evaluate(self.data, self.data.validation)[self.task.metric]
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Widens a config in the first epochs of a training; validation is always by the config itself.
+
+    Args:
+        network: with the config set.
+        config: the specs.
+        recipe: says how many epochs, and how wide.
+    """
+
+    def __init__(self, network: ElasticNetwork, config: Config, recipe: Training) -> None:
+        super().__init__()
+        self._network, self._config, self._epochs = network, config, recipe.warmup_epochs
+        self._wide = Config(
+            {site: replace(spec, bits=max(spec.bits, recipe.warmup_bits)) for site, spec in config.items()}
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._network.assign_specs(self._wide if epoch < self._epochs else self._config)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._network.assign_specs(self._config)
 
 
 def backend_versions() -> dict[str, str]:
