@@ -9,7 +9,8 @@ import pytest
 from mpsearch import datasets, models
 from mpsearch.errors import DataMissingError, ModelError
 from mpsearch.floatmodel import architecture, cached_weights, find_weights, float_model, with_weights
-from mpsearch.network.canonical import canonical, functional, has_batch_norm
+from mpsearch.network.canonical import canonical, has_batch_norm
+from mpsearch.network.graph import functional
 
 
 def test_folded_and_unfolded_files_of_resnet8_give_the_same_model(shared):

@@ -5,10 +5,11 @@ import dataclasses
 import keras
 import pytest
 
+from mpsearch import Data, Split, bits
 from mpsearch.creation import check_unchanged, provenance_of, resolve
 from mpsearch.errors import ConfigError, ModelError
 from mpsearch.floatmodel import cached_weights
-from mpsearch.network.canonical import functional
+from mpsearch.network.graph import functional
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
 from mpsearch.search.engine import Engine
@@ -97,3 +98,36 @@ def test_tensorboard_is_written_for_each_trial(tiny_study, tiny_engine, monkeypa
     folders = sorted((study.folder / "tensorboard").iterdir())
     assert [folder.name for folder in folders] == ["trial-0", "trial-1"]
     assert all(list(folder.rglob("events.out.tfevents.*")) for folder in folders)
+
+
+def forked():
+    a, b = keras.Input((8, 8, 1), name="a"), keras.Input((8, 8, 1), name="b")
+    x = keras.layers.Concatenate(name="both")([a, b])
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    outputs = [
+        keras.layers.Dense(10, activation="softmax", name="digit")(x),
+        keras.layers.Dense(1, activation="sigmoid", name="small")(x),
+    ]
+    return keras.Model([a, b], outputs)
+
+
+def test_a_model_with_several_inputs_and_outputs_is_searched(tiny_file, tiny_engine):
+    def several(split):
+        return Split({"b": split.x[::-1].copy(), "a": split.x}, {"small": (split.y < 5) * 1.0, "digit": split.y})
+
+    data = tiny_engine.data
+    forks = Data(several(data.train), several(data.validation), several(data.test), name="forks")
+    task = dataclasses.replace(
+        tiny_file.task,
+        model=forked,
+        data=lambda: forks,
+        loss={"digit": "sparse_categorical_crossentropy", "small": "binary_crossentropy"},
+        metric="digit/accuracy",
+        float_training=Training(epochs=3, batch_size=16, learning_rate=5e-3),
+    )
+    engine = Engine(dataclasses.replace(tiny_file, task=task, space=Space(kernel=bits(4, 8), activation=bits(4, 8))))
+    wide, narrow = (engine.train(engine.network.space.uniform(width), 0) for width in (8, 4))
+    assert wide.metric == wide.history.best("val_digit/accuracy") > 0.25
+    assert abs(wide.metric - engine.float_metric()) < 0.2
+    assert wide.history.epochs[0]["loss"] != narrow.history.epochs[0]["loss"]
