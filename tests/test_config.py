@@ -151,3 +151,7 @@ def test_errors_are_also_the_builtins_they_refine():
     assert issubclass(ConfigError, MpsearchError)
     assert issubclass(ConfigError, ValueError)
     assert [role.value for role in Role] == ["kernel", "bias", "activation"]
+
+
+def test_alpha_is_an_enumeration_of_the_four_modes():
+    assert [alpha.value for alpha in Alpha] == ["auto", "auto_po2", "qkeras_po2", "fixed"]

@@ -18,11 +18,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def space() -> None:
-    """Look at space files."""
-
-
 @app.command(epilog="Example: mpsearch space check resnet8.py")
 def check(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],

@@ -59,3 +59,18 @@ def parts() -> ModelFacts:
     ]
     layers = (LayerFacts("sep", "SeparableConv2D"), LayerFacts("encoder.dense", "Dense"), LayerFacts("soft", "Softmax"))
     return ModelFacts("parts", tuple(sites), layers, 4)
+
+
+def net(layers: int = 3) -> ModelFacts:
+    """A chain of convolutions `conv_0` …, each with BatchNorm, then `add`, `logits` and `softmax`."""
+    compute = [(f"conv_{i}", "Conv2D") for i in range(layers)] + [("logits", "Dense")]
+    sites = [SiteFacts("input/activation", "input", "InputLayer", Role.ACTIVATION, (8, 8, 1), negative=False)]
+    for layer, kind in compute:
+        sites.append(SiteFacts(f"{layer}/kernel", layer, kind, Role.KERNEL, (3, 3, 1, 4), macs=2304))
+        sites.append(SiteFacts(f"{layer}/bias", layer, kind, Role.BIAS, (4,)))
+        sites.append(SiteFacts(f"{layer}/activation", layer, kind, Role.ACTIVATION, (8, 8, 4)))
+    sites.insert(-3, SiteFacts("add/activation", "add", "Add", Role.ACTIVATION, (8, 8, 4)))
+    named = [LayerFacts(*pair) for pair in [("input", "InputLayer"), *compute[:-1]]]
+    named += [LayerFacts("conv_0_bn", "BatchNormalization", part_of="conv_0"), LayerFacts("add", "Add")]
+    named += [LayerFacts("logits", "Dense"), LayerFacts("softmax", "Activation")]
+    return ModelFacts("net", tuple(sites), tuple(named), input_elements=64)

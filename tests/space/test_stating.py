@@ -1,38 +1,14 @@
-"""Tests of the space language and of resolved spaces, on facts written by hand: no Keras here."""
-
-import itertools
-import json
-import random
-import re
-from math import prod
+"""The space language: what statements mean on facts written by hand, and which are refused."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mpsearch.config import Alpha, Config, QuantizerSpec, Role
-from mpsearch.errors import ConfigError, SpaceError
-from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
+from mpsearch.config import QuantizerSpec
+from mpsearch.errors import SpaceError
 from mpsearch.menu import Menu, bits
 from mpsearch.space import Space
+from tests.space.networks import net
 
-
-def facts_of(layers: int = 3) -> ModelFacts:
-    """A chain of convolutions `conv_0` …, each with BatchNorm, then `add`, `logits` and `softmax`."""
-    compute = [(f"conv_{i}", "Conv2D") for i in range(layers)] + [("logits", "Dense")]
-    sites = [SiteFacts("input/activation", "input", "InputLayer", Role.ACTIVATION, (8, 8, 1), negative=False)]
-    for layer, kind in compute:
-        sites.append(SiteFacts(f"{layer}/kernel", layer, kind, Role.KERNEL, (3, 3, 1, 4), macs=2304))
-        sites.append(SiteFacts(f"{layer}/bias", layer, kind, Role.BIAS, (4,)))
-        sites.append(SiteFacts(f"{layer}/activation", layer, kind, Role.ACTIVATION, (8, 8, 4)))
-    sites.insert(-3, SiteFacts("add/activation", "add", "Add", Role.ACTIVATION, (8, 8, 4)))
-    named = [LayerFacts(*pair) for pair in [("input", "InputLayer"), *compute[:-1]]]
-    named += [LayerFacts("conv_0_bn", "BatchNormalization", part_of="conv_0"), LayerFacts("add", "Add")]
-    named += [LayerFacts("logits", "Dense"), LayerFacts("softmax", "Activation")]
-    return ModelFacts("net", tuple(sites), tuple(named), input_elements=64)
-
-
-FACTS = facts_of()
+FACTS = net()
 
 
 def space_of(**menus: Menu) -> Space:
@@ -41,51 +17,6 @@ def space_of(**menus: Menu) -> Space:
 
 def menus_of(space: Space) -> dict[str, str]:
     return {site: str(menu) for site, menu in space.resolve(FACTS).menus.items()}
-
-
-# Menus
-
-
-def test_a_menu_sorts_widths_and_prints_briefly():
-    assert str(bits(16, 4, 8)) == "4/8/16 auto"
-    assert str(bits(4, 8, alpha=["auto", "auto_po2"])) == "4/8 auto|auto_po2"
-    assert str(bits(4, 8, integer=3, signed=False)) == "4/8 fixed.3 unsigned"
-    assert str(bits(8, affine=True, range="batch")) == "8 auto affine range=batch"
-
-
-def test_a_menu_lists_every_width_with_every_scale_mode():
-    assert [str(spec) for spec in bits(4, 8, alpha=["auto_po2", "auto"]).specs] == [
-        "4 auto_po2",
-        "4 auto",
-        "8 auto_po2",
-        "8 auto",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("widths", "options", "message"),
-    [
-        ((), {}, "`bits` needs at least one width"),
-        ((4, 8, 4), {}, r"each width may be given once, but got \(4, 8, 4\)"),
-        ((1, 4), {}, "integer from 2 to 32 bits, but got 1"),
-        ((8, 33), {}, "integer from 2 to 32 bits, but got 33"),
-        ((8.0,), {}, "integer from 2 to 32 bits, but got 8.0"),
-        ((8,), {"alpha": "aut"}, "scale mode must be one of .* but got 'aut'"),
-        ((8,), {"alpha": []}, r"one or more different scale modes, but got \[\]"),
-        ((8,), {"alpha": ["auto", "auto"]}, "one or more different scale modes"),
-        ((8,), {"alpha": "auto", "integer": 2}, "excludes `alpha`, but got integer=2, alpha='auto'"),
-        ((8,), {"alpha": "fixed"}, '`integer` and alpha="fixed" go together'),
-        ((8,), {"integer": 2, "affine": True}, "affine codes need"),
-        ((8,), {"integer": 3, "range": "batch"}, 'know no range, but got integer=3, range="batch": leave one out'),
-        ((8,), {"range": "epoch"}, "range rule must be one of .* but got 'epoch'"),
-    ],
-)
-def test_menus_that_cannot_be_are_refused(widths, options, message):
-    with pytest.raises(ConfigError, match=message):
-        bits(*widths, **options)
-
-
-# Statements
 
 
 def test_roles_without_a_menu_stay_float():
@@ -345,155 +276,3 @@ def test_an_empty_space_is_refused():
 def test_resolving_twice_gives_the_same_and_leaves_the_space_alone():
     space = space_of().at("conv_0", kernel=bits(8)).tie("conv_1", "conv_2")
     assert space.resolve(FACTS) == space.resolve(FACTS)
-
-
-# Resolved spaces
-
-
-def test_size_is_exact_at_10_to_the_60():
-    space = Space(kernel=bits(2, 4, 8, 16, 32), bias=bits(4, 8, 16), activation=bits(4, 8)).resolve(facts_of(41))
-    assert space.size == 5**42 * 3**42 * 2**44
-    assert space.size > 10**60
-    assert f"{space.size:,} configs" in str(space)
-    assert space.nth(space.size - 1) == Config({site: menu.specs[-1] for site, menu in space.menus.items()})
-    assert space.nth(space.size // 3) in space
-    with pytest.raises(IndexError, match=f"{space.size} configs, so there is no config number {space.size}"):
-        space.nth(space.size)
-    with pytest.raises(IndexError, match="no config number -1"):
-        space.nth(-1)
-
-
-menus = st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).flatmap(
-    lambda widths: st.lists(st.sampled_from(["auto", "auto_po2"]), min_size=1, max_size=2, unique=True).map(
-        lambda alphas: bits(*widths, alpha=alphas)
-    )
-)
-spaces = st.builds(
-    lambda kernel, bias, own, tied: (Space(kernel, bias).at("conv_1", kernel=own).tie(*tied)).resolve(FACTS),
-    menus,
-    st.none() | menus,
-    menus,
-    st.sampled_from([("conv_0", "conv_2"), ("conv_0", "logits"), ("conv_0", "conv_2", "logits")]),
-)
-
-
-@given(spaces)
-def test_iteration_is_the_product_of_the_menus(space):
-    expected = itertools.product(*(choice.specs for choice in space.choices))
-    count = 0
-    for index, (config, specs) in enumerate(zip(space, expected, strict=False)):
-        count += 1
-        assert config == space.nth(index)
-        assert [config[choice.name] for choice in space.choices] == list(specs)
-        if index == 60:
-            break
-    assert count == min(space.size, 61)
-    assert space.size == prod(len(choice.specs) for choice in space.choices)
-
-
-def test_a_small_space_lists_each_config_once():
-    space = space_of().tie("conv_*").resolve(FACTS)
-    assert len({config.fingerprint for config in space}) == space.size == 9
-
-
-@given(spaces, st.integers(0, 2**32))
-def test_samples_lie_inside_and_repeat_with_the_seed(space, seed):
-    config = space.sample(random.Random(seed))
-    assert config in space
-    assert config == space.sample(random.Random(seed))
-    assert tuple(config) == space.sites
-    assert space.config(space.picks(config)) == config
-    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
-
-
-def test_samples_are_uniform():
-    space = space_of(kernel=bits(4, 8)).tie("conv_*").resolve(FACTS)
-    rng = random.Random(0)
-    counts = [0] * 4
-    order = {config: i for i, config in enumerate(space)}
-    for _ in range(2000):
-        counts[order[space.sample(rng)]] += 1
-    assert all(440 < count < 560 for count in counts)
-
-
-def test_uniform_takes_the_nearest_width_that_is_not_below():
-    space = space_of(bias=bits(16, 31)).at("conv_0", kernel=bits(2, 3)).pin("logits", kernel=16).resolve(FACTS)
-    config = space.uniform(8)
-    assert [config[site].bits for site in space.sites] == [3, 16, 8, 16, 8, 16, 16, 16]
-    assert config in space
-
-
-def test_picks_and_configs_outside_the_space_are_refused():
-    space = space_of().tie("conv_0", "conv_1").pin("logits", kernel=8).resolve(FACTS)
-    config = space.nth(0)
-    four, five, eight = (QuantizerSpec(n) for n in (4, 5, 8))
-    with pytest.raises(ConfigError, match=re.escape("no choice named ['conv_9/kernel']; did you mean `conv_")):
-        space.config({"conv_9/kernel": four})
-    with pytest.raises(ConfigError, match=r"choice `conv_2/kernel` has no spec; it may be one of: 4/8/16 auto"):
-        space.config({"conv_0/kernel": four})
-    with pytest.raises(ConfigError, match=r"choice `conv_0/kernel` may be one of: 4/8/16 auto, but got 5 auto"):
-        space.config({"conv_0/kernel": five, "conv_2/kernel": four})
-    assert space.config({"conv_0/kernel": four, "conv_2/kernel": four}) == config
-    for wrong, message in (
-        ({**config, "conv_1/kernel": eight}, r"`conv_1/kernel` is tied to `conv_0/kernel` \(4 auto\), but has 8 auto"),
-        ({**config, "conv_2/kernel": five}, "`conv_2/kernel` may be one of: 4/8/16 auto, but the config has 5 auto"),
-        ({**config, "x": four}, r"missing \[\], not in the space \['x'\]"),
-        ({"conv_0/kernel": four}, r"missing \['conv_1/kernel', .*\], not in the space \[\]"),
-    ):
-        assert Config(wrong) not in space
-        with pytest.raises(ConfigError, match=message):
-            space.picks(Config(wrong))
-
-
-def test_a_fingerprint_tells_spaces_apart():
-    made = [
-        space_of(),
-        space_of(kernel=bits(4, 8)),
-        space_of(kernel=bits(4, 8, 16, alpha="auto_po2")),
-        space_of().pin("conv_0", kernel=8),
-        space_of().tie("conv_*"),
-        space_of().skip("conv_0"),
-    ]
-    prints = [space.resolve(FACTS).fingerprint for space in made]
-    assert len(set(prints)) == len(prints)
-    assert prints == [space.resolve(facts_of()).fingerprint for space in made]
-    assert space_of().resolve(facts_of(4)).fingerprint not in prints
-
-
-def test_the_table_has_layer_tensor_shape_elements_and_menu():
-    space = space_of(activation=bits(8)).tie("conv_0", "conv_1", roles=["kernel"]).skip("add").resolve(FACTS)
-    rows = {f"{row['layer']}/{row['tensor']}": row for row in space.rows()}
-    assert rows["conv_0/kernel"] == {
-        "layer": "conv_0",
-        "tensor": "kernel",
-        "shape": "3×3×1×4",
-        "elements": 36,
-        "menu": "4/8/16 auto",
-    }
-    assert rows["conv_1/kernel"]["menu"] == "4/8/16 auto (tied to conv_0/kernel)"
-    assert rows["add/activation"]["menu"] == rows["conv_0/bias"]["menu"] == "float"
-    text = str(space).splitlines()
-    assert text[0].split() == ["layer", "tensor", "shape", "elements", "menu"]
-    assert len(text) == len(rows) + 3
-    assert text[-2] == f"{len(space.sites)} sites, 3 choices, 27 configs"
-    assert not any(line.endswith(" ") for line in text)
-
-
-def test_widths_above_24_bits_carry_a_note():
-    space = space_of(bias=bits(16, 31), activation=bits(8)).resolve(FACTS)
-    assert space.notes == (
-        "4 sites have widths above 24 bits: trained in float32, whose rounding (2^-24) bounds their precision",
-    )
-    assert str(space).endswith(space.notes[0])
-    assert space_of(bias=bits(16, 24), activation=bits(8)).resolve(FACTS).notes == ()
-
-
-def test_sites_left_in_float_carry_a_note():
-    space = space_of(activation=bits(8)).skip("logits", roles=["bias"]).skip("*", roles=["bias"]).resolve(FACTS)
-    assert space.notes == (
-        "4 sites stay in float, and count 32 bits: conv_0/bias, conv_1/bias, conv_2/bias, logits/bias",
-    )
-
-
-def test_alpha_is_an_enumeration_of_the_four_modes():
-    assert [alpha.value for alpha in Alpha] == ["auto", "auto_po2", "qkeras_po2", "fixed"]
