@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +74,10 @@ def export_keras(
     target.mkdir(parents=True, exist_ok=True)
     partial = target / "partial.keras"
     try:
-        qkeras_model(network, config).save(partial)
-        reloaded = load_qmodel(str(partial), compile=False)
-        verification = verify(network, config, reloaded, data, data.validation.head(SAMPLES))
+        with without_mask_warnings():
+            qkeras_model(network, config).save(partial)
+            reloaded = load_qmodel(str(partial), compile=False)
+            verification = verify(network, config, reloaded, data, data.validation.head(SAMPLES))
         partial.replace(final)
     finally:
         partial.unlink(missing_ok=True)
@@ -90,6 +93,17 @@ def export_keras(
     }
     (target / "export.json").write_text(json.dumps(description, indent=1))
     return verification
+
+
+@contextmanager
+def without_mask_warnings() -> Iterator[None]:
+    """Silence Keras where QKeras's activation layers don't hand masks on.
+
+    In an exported file masks are arguments of the layers that read them, so that none is lost.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*does not support masking", category=UserWarning)
+        yield
 
 
 def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data: Data, split: Split) -> Verification:

@@ -200,7 +200,9 @@ OPERATORS: Mapping[str, Adapter] = {
     "Softmax": Adapter(output=Output.FLOAT, nonnegative=True),
     **_each(
         "Reshape Transpose Squeeze ExpandDims GetItem Flip Pad Split Repeat Tile Swapaxes Moveaxis Max Min MaxPool "
-        "BroadcastTo Ravel Roll Take",
+        "BroadcastTo Ravel Roll Take "
+        # masks are truth values, no feature maps
+        "NotEqual Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalNot Any All",
         _SAME,
     ),
 }

@@ -91,18 +91,18 @@ class QuantizedRecurrent(QuantizedCompute):
         return super().call(sequences, mask=mask, training=training, **given)
 
 
-def states_of(layer: Any, inputs: Sequence[Any]) -> list[Any]:
+def states_of(layer: Any, sequences: Any, *args: Any, **kwargs: Any) -> list[Any]:
     """All states that a recurrent float layer's steps read for a batch, each of shape (batch, units).
 
     Args:
         layer: LSTM, GRU or SimpleRNN, built.
-        inputs: sequences, (batch, steps, features), and perhaps the initial states.
+        sequences: (batch, steps, features).
+        *args, **kwargs: further arguments of the layer's call, such as initial states.
     """
     found: list[Any] = []
     inner = copied(layer, layer.name, unroll=True, return_sequences=True, return_state=True)
     if hasattr(inner, "use_cudnn"):
         inner.use_cudnn = False
-    sequences, *initial = inputs
     inner.build(sequences.shape)
     inner.set_weights(layer.get_weights())
 
@@ -111,7 +111,7 @@ def states_of(layer: Any, inputs: Sequence[Any]) -> list[Any]:
         return states
 
     _before_each_step(inner.cell, keep)
-    inner(sequences, initial_state=initial or None, training=False)
+    inner(sequences, *args, **{**kwargs, "training": False})
     return found
 
 

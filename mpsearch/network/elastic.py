@@ -227,7 +227,10 @@ class ElasticNetwork:
             for site in maps:
                 keep(site, next(values))
             for node in recurrent:
-                for state in states_of(node.layer, [next(values) for _ in node.inputs]):
+                args, kwargs = keras.tree.map_structure(
+                    lambda leaf, of=values: next(of) if isinstance(leaf, Tensor) else leaf, node.arguments
+                )
+                for state in states_of(node.layer, *args, **kwargs):
                     keep(states[node.layer_name], state)
         for site, layer in layers.items():
             layer.range.assign(np.array(extremes[site], dtype=np.float32))

@@ -162,6 +162,7 @@ class QuantizedBitsFeatureMap(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.signed = signed
         self.affine = affine
         self.alphas = tuple(Alpha(alpha) for alpha in alphas)

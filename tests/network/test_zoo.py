@@ -8,7 +8,7 @@ import pytest
 from qkeras.utils import load_qmodel
 
 from mpsearch.config import Config, QuantizerSpec, Role
-from mpsearch.export.keras_file import verify
+from mpsearch.export.keras_file import verify, without_mask_warnings
 from mpsearch.export.qkeras_model import qkeras_model
 from mpsearch.menu import bits
 from mpsearch.network.elastic import ElasticNetwork
@@ -87,8 +87,9 @@ def test_the_exported_file_is_the_network(name, tmp_path):
     _, x, network = made(name)
     config = network.space.uniform(8)
     network.set_config(config)
-    qkeras_model(network, config).save(tmp_path / "model.keras")
-    reloaded = load_qmodel(str(tmp_path / "model.keras"), compile=False)
-    verification = verify(network, config, reloaded, Everything(x), Everything(x))
+    with without_mask_warnings():
+        qkeras_model(network, config).save(tmp_path / "model.keras")
+        reloaded = load_qmodel(str(tmp_path / "model.keras"), compile=False)
+        verification = verify(network, config, reloaded, Everything(x), Everything(x))
     assert verification.kernels == sum(1 for _ in network.facts.of(Role.KERNEL))
     assert verification.largest_difference < 1e-5

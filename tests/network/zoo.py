@@ -49,7 +49,7 @@ def two_dimensions():
 
 def sequences():
     inputs = Input((6,), dtype="int32", name="words")
-    x = layers.Embedding(20, 8, name="embedding")(inputs)
+    x = layers.Embedding(20, 8, mask_zero=True, name="embedding")(inputs)
     x = layers.LSTM(6, return_sequences=True, name="lstm")(x)
     x = layers.GRU(5, return_sequences=True, name="gru")(x)
     x, state = layers.SimpleRNN(5, return_state=True, name="rnn")(x)
@@ -134,7 +134,7 @@ def samples(model, count=16, seed=0):
     def draw(tensor):
         shape = (count, *tensor.shape[1:])
         words = not keras.backend.is_float_dtype(tensor.dtype)
-        return rng.integers(0, 20, shape).astype("int32") if words else rng.normal(0, 1, shape).astype("float32")
+        return rng.integers(0, 8, shape).astype("int32") if words else rng.normal(0, 1, shape).astype("float32")
 
     return keras.tree.map_structure(draw, model._inputs_struct)
 
