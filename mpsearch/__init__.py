@@ -6,6 +6,8 @@ Names are imported when they are first used, so that `import mpsearch` costs not
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mpsearch.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mpsearch import datasets, models, schedules
     from mpsearch.config import Config, QuantizerSpec
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from mpsearch.objective import ForgivingFactor
     from mpsearch.space import Space
     from mpsearch.task import Distillation, Task, Training
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BitCost",

@@ -1,20 +1,35 @@
-"""Make a study of a space file, and make sure that it still fits."""
+"""Make a study of a space file, make sure that it still fits, and build the engine for it."""
 
+import dataclasses
 import datetime
-import difflib
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from mpsearch.changes import (
+    check_file,
+    forgiving_of,
+    refuse_other_scores,
+    scoring_differences,
+    space_file_of,
+    text_difference,
+    unaccepted,
+)
+from mpsearch.config import Alpha, Config
 from mpsearch.costs.bits import BitCost
 from mpsearch.data import Data
-from mpsearch.errors import StudyError
+from mpsearch.errors import ConfigError, StudyError
+from mpsearch.floatmodel import cached_weights, find_weights
 from mpsearch.network.sites import facts_of
-from mpsearch.search.engine import backend_versions
+from mpsearch.search.engine import Engine, backend_versions
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Provenance, Study
+from mpsearch.training import Report
+from mpsearch.version import __version__
 
-DIFFERENCE_LINES = 40
+Say = Callable[[str], None]
+"""Is told what a user should know, a line each time."""
 
 
 def resolve(file: SpaceFile, data: Data | None) -> ResolvedSpace:
@@ -31,7 +46,6 @@ def provenance_of(
     file: SpaceFile, data: Data, space: ResolvedSpace, seed: int, sampler: str, pruner: str
 ) -> Provenance:
     """What a study of `file` would be made of."""
-    reference = BitCost(space.facts, file.reference).reference_cost
     return Provenance(
         space_path=recorded_path(file.path),
         space_text=file.text,
@@ -39,59 +53,170 @@ def provenance_of(
         space_fingerprint=space.fingerprint,
         space_size=str(space.size),
         data_fingerprint=data.fingerprint,
-        versions=backend_versions(),
+        versions=versions(),
         seed=seed,
         sampler=sampler,
         pruner=pruner,
         metric=file.task.metric,
-        reference_costs={
-            "parameter_bits": reference.parameter_bits,
-            "activation_bits": reference.activation_bits,
-            "total_bits": reference.total_bits,
-        },
+        reference_costs=reference_costs(file, space),
         sites=[dict(row) for row in space.rows()],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        float_weights=float_weights(file, data),
+        forgiving=dataclasses.asdict(file.forgiving),
     )
 
 
-def check_unchanged(study: Study, file: SpaceFile, data: Data, space: ResolvedSpace, accept: bool = False) -> None:
-    """Refuse to go on with a study whose space file or data changed.
+def versions() -> dict[str, str]:
+    """Versions of mpsearch, Python, and the packages that training depends on."""
+    return {"mpsearch": __version__, **backend_versions()}
+
+
+def reference_costs(file: SpaceFile, space: ResolvedSpace) -> dict[str, int]:
+    """What costs are compared with, by name, units included."""
+    reference = BitCost(space.facts, file.reference).reference_cost
+    return {
+        "parameter_bits": reference.parameter_bits,
+        "activation_bits": reference.activation_bits,
+        "total_bits": reference.total_bits,
+    }
+
+
+def float_weights(file: SpaceFile, data: Data) -> str:
+    """SHA-256 of the file of float weights, 16 hex digits; empty where there is none yet."""
+    task = file.task
+    try:
+        path = cached_weights(task, data) if task.weights is None else find_weights(task.weights, file.path.parent)
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        return ""
+
+
+def uniform_config(space: ResolvedSpace, width: int) -> Config:
+    """The config with one width wherever menus have it, and the next wider one elsewhere.
+
+    Raises:
+        ConfigError: no menu has it.
+    """
+    known = sorted({menu_width for choice in space.choices for menu_width in choice.menu.widths})
+    if width not in known:
+        raise ConfigError(
+            f"no menu of the space has {width} bits, so no config is uniform in them; menus have "
+            f"{', '.join(str(menu_width) for menu_width in known)}"
+        )
+    return space.uniform(width)
+
+
+def check_unchanged(
+    study: Study, file: SpaceFile, data: Data, space: ResolvedSpace, accept: bool = False, weights: str | None = None
+) -> list[str]:
+    """Refuse to go on with a study whose space file, data or float weights changed.
 
     Args:
         study: made earlier.
         file, data, space: as they are now.
-        accept: take over a change that leaves the choices as they are, and note it in the study's history.
+        accept: take over a change that leaves choices and scores as they are, and note it in the study's history.
+        weights: what `float_weights` gives now; None leaves them unchecked.
+
+    Returns:
+        Notes on what changed without being refused: versions of packages.
 
     Raises:
-        StudyError: something changed and `accept` is false, or the choices themselves changed: trials under
-            other menus can't be compared by a sampler.
+        StudyError: something changed and `accept` is false, or the choices themselves or what makes up a score
+            changed: such trials can't be compared.
     """
     was = study.provenance
-    now = {
-        "space_text": file.text,
-        "space_hash": file.hash,
-        "data_fingerprint": data.fingerprint,
-        "space_fingerprint": space.fingerprint,
-    }
-    changes: Mapping[str, Any] = {key: value for key, value in now.items() if getattr(was, key) != value}
-    if not changes:
-        return
-    shown = []
-    if "space_hash" in changes:
-        lines = difflib.unified_diff(
-            was.space_text.splitlines(), file.text.splitlines(), "in the study", str(file.path), lineterm="", n=1
+    scoring = scoring_differences(study, file)
+    costs = reference_costs(file, space)
+    if dict(was.reference_costs) != costs:
+        scoring.append(
+            f"reference: {was.reference_costs['total_bits']:,} bits in the study, {costs['total_bits']:,} now"
         )
-        shown += list(lines)[:DIFFERENCE_LINES] or ["a module that the space file imports changed"]
-    if "data_fingerprint" in changes:
-        shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
-    difference = "\n".join(shown)
-    if "space_fingerprint" in changes:
+    refuse_other_scores(study, file, scoring)
+    if was.space_fingerprint != space.fingerprint:
         raise StudyError(
             f"the choices of `{study.name}` changed, and its trials can't be compared with new ones: "
-            f"create a new study with --name, or undo the change\n{difference}"
+            f"create a new study with --name, or undo the change\n" + "\n".join(text_difference(study, file))
         )
-    if not accept:
-        raise StudyError(
-            f"what `{study.name}` was made of changed; to go on all the same give --accept-change\n{difference}"
-        )
-    study.accept(changes)
+    study.complement(_unknown_yet(study, file, weights))
+    was = study.provenance
+    now = {"space_text": file.text, "space_hash": file.hash, "data_fingerprint": data.fingerprint}
+    if weights is not None:
+        now["float_weights"] = weights
+    changes = {key: value for key, value in now.items() if getattr(was, key) != value}
+    if changes:
+        shown = text_difference(study, file) if "space_hash" in changes else []
+        if "data_fingerprint" in changes:
+            shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
+        if "float_weights" in changes:
+            shown.append(f"float weights: {was.float_weights} in the study, {weights or 'to be trained anew'} now")
+        if not accept:
+            raise unaccepted(study, shown)
+        study.accept(changes)
+    return _changed_versions(study)
+
+
+def engine_of(
+    study: Study,
+    accept: bool = False,
+    extra_alphas: Sequence[Alpha] = (),
+    report: Report | None = None,
+    say: Say = lambda line: None,
+) -> Engine:
+    """The engine for a study's space file, if that hasn't changed.
+
+    What can refuse the study comes first: nothing is trained for a study that is then refused.
+
+    Args:
+        study: made earlier.
+        accept: take over a change that leaves choices and scores as they are.
+        extra_alphas: scale modes that sites can take besides those of their menus.
+        report: called after each epoch, where the float model has to be trained.
+        say: is told what a user should know.
+
+    Raises:
+        StudyError: the space file is gone, or what the study was made of changed.
+    """
+    file, data = checked_inputs(study, accept, say)
+    engine = Engine(file, report, extra_alphas, data)
+    if not study.provenance.float_weights:
+        study.complement({"float_weights": float_weights(file, data)})
+    return engine
+
+
+def checked_inputs(study: Study, accept: bool = False, say: Say = lambda line: None) -> tuple[SpaceFile, Data]:
+    """The space file and the data of a study, if they haven't changed, or the change is accepted.
+
+    Raises:
+        StudyError: as `engine_of`.
+    """
+    file = space_file_of(study)
+    check_file(study, file, accept)
+    data = file.task.data()
+    for note in check_unchanged(study, file, data, resolve(file, data), accept, float_weights(file, data)):
+        say(note)
+    return file, data
+
+
+def _unknown_yet(study: Study, file: SpaceFile, weights: str | None) -> dict[str, Any]:
+    was = study.provenance
+    found: dict[str, Any] = {}
+    if not was.float_weights and weights:
+        found["float_weights"] = weights
+    forgiving = forgiving_of(was, file)
+    if was.forgiving is None and forgiving is not None:
+        found["forgiving"] = dataclasses.asdict(forgiving)
+    return found
+
+
+def _changed_versions(study: Study) -> list[str]:
+    """Notes on packages whose version is another than the study's, which takes the new ones over."""
+    was, now = study.provenance.versions, versions()
+    if was == now:
+        return []
+    study.accept({"versions": now})
+    return [
+        f"note: {name} was {was.get(name, 'unknown')} in the study and is {now.get(name, 'absent')} now; results may "
+        "differ slightly"
+        for name in sorted({*was, *now})
+        if was.get(name) != now.get(name)
+    ]

@@ -1,6 +1,7 @@
 """Fine-tune configs of a study: train them for longer and judge them on the test split."""
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from mpsearch.config import Alpha, Config
 from mpsearch.errors import StudyError
-from mpsearch.records import TrialRecord
+from mpsearch.records import TrialRecord, config_to_tune
 from mpsearch.runners.inprocess import load_weights, save_weights, weights_file
 from mpsearch.search.engine import Engine
 from mpsearch.search.samplers import derived_seed
@@ -65,7 +66,8 @@ def finetune(
     """Train one trial's config by the fine-tuning recipe and keep its best epoch.
 
     It goes on from the trial's weights where they were kept, else from the float weights; where no epoch is better
-    than these, they are kept.
+    than these, they are kept. A trial that was answered from an earlier one is that one here. An earlier fine-tuning
+    is replaced when the new one is complete.
 
     Args:
         study: that the trial is of.
@@ -76,15 +78,38 @@ def finetune(
 
     Raises:
         StudyError: the trial has no config.
+        ConfigError: the scale mode can't be changed so.
         TrainingError: the loss became NaN or infinite.
     """
-    if record.config is None:
-        raise StudyError(f"trial {record.number} of `{study.name}` has no config ({record.state})")
-    config = record.config if changed_alpha is None else record.config.with_alpha(Alpha.AUTO, changed_alpha)
+    record = study.trained(record)
+    config = config_to_tune(record, changed_alpha)
     folder = _folder(study, record.number, changed_alpha)
+    partial = folder.with_name(f"partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        result = _finetune(study, engine, record, config, changed_alpha, report, folder, partial)
+        _replace_folder(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    study.note(f"{NOTE} {folder.name}", result.to_json())
+    return result
+
+
+def _finetune(
+    study: Study,
+    engine: Engine,
+    record: TrialRecord,
+    config: Config,
+    changed_alpha: Alpha | None,
+    report: Report | None,
+    folder: Path,
+    partial: Path,
+) -> FineTuned:
+    """Fine-tune into the folder `partial`, which shall become `folder`."""
     started = time.perf_counter()
-    stored = weights_file(study, record.number)
-    start = load_weights(stored) if stored.exists() else None
+    trained, weights = weights_of(study, record), partial / "weights.npz"
+    start = None if trained is None else trained[1]
     name, recipe = f"val_{engine.task.metric}", engine.task.finetune_recipe
     session = engine.session(recipe)
     engine.network.set_config(config)
@@ -92,25 +117,26 @@ def finetune(
         engine.network.load_state(start)
     before = session.evaluate(engine.data, engine.data.validation)[engine.task.metric]
     best, best_epoch = before, -1
-    save_weights(folder / "weights.npz", engine.network.state())
+    save_weights(weights, engine.network.state(), config)
 
     def checkpoint(epoch: int, logs: dict[str, float]) -> None:
         nonlocal best, best_epoch
         if logs[name] > best:
             best, best_epoch = logs[name], epoch
-            save_weights(folder / "weights.npz", engine.network.state())
+            save_weights(weights, engine.network.state(), config)
         if report is not None:
             report(epoch, logs)
 
-    outcome = engine.train(
-        config,
-        derived_seed(study.provenance.seed, record.sequence, "finetuning"),
-        recipe,
-        checkpoint,
-        logging_callbacks(folder),
-        start=start,
-    )
-    engine.network.load_state(load_weights(folder / "weights.npz"))
+    logs = logging_callbacks(partial)
+    seed = derived_seed(study.provenance.seed, record.sequence, "finetuning")
+    try:
+        outcome = engine.train(config, seed, recipe, checkpoint, logs, start=start)
+    except BaseException:
+        for callback in logs:  # Keras leaves the table open where a training is cut off
+            if getattr(callback, "csv_file", None) is not None:
+                callback.csv_file.close()
+        raise
+    engine.network.load_state(load_weights(weights, config))
     test = session.evaluate(engine.data, engine.data.test)[engine.task.metric]
     costs = engine.cost(config)
     result = FineTuned(
@@ -128,20 +154,55 @@ def finetune(
         folder=folder,
         changed_alpha=changed_alpha,
     )
-    (folder / "result.json").write_text(json.dumps(result.to_json(), indent=1))
-    study.note(f"{NOTE} {folder.name}", result.to_json())
+    (partial / "result.json").write_text(json.dumps(result.to_json(), indent=1))
     return result
 
 
+def weights_of(study: Study, record: TrialRecord) -> tuple[Config, Sequence[np.ndarray]] | None:
+    """Config and weights after a trial's own training, None where they weren't kept."""
+    record = study.trained(record)
+    path = weights_file(study, record.number)
+    if record.config is None or not path.exists():
+        return None
+    return record.config, load_weights(path, record.config)
+
+
 def finetuned_of(
-    study: Study, number: int, changed_alpha: Alpha | None = None
+    study: Study, record: TrialRecord, changed_alpha: Alpha | None = None
 ) -> tuple[Config, Sequence[np.ndarray]] | None:
-    """Config and weights of a trial's fine-tuning, None where it wasn't fine-tuned."""
-    folder = _folder(study, number, changed_alpha)
+    """Config and weights of a trial's fine-tuning, None where it wasn't fine-tuned.
+
+    Raises:
+        StudyError: what is stored is of another config than the trial's.
+    """
+    record = study.trained(record)
+    config, folder = config_to_tune(record, changed_alpha), _folder(study, record.number, changed_alpha)
     if not (folder / "result.json").exists():
         return None
-    data = json.loads((folder / "result.json").read_text())
-    return Config.from_json(data["config"]), load_weights(folder / "weights.npz")
+    stored = Config.from_json(json.loads((folder / "result.json").read_text())["config"])
+    if stored != config:
+        raise StudyError(
+            f"the fine-tuning in {folder} is of another config than trial {record.number} of `{study.name}`: it was "
+            "put there from elsewhere, remove it"
+        )
+    return config, load_weights(folder / "weights.npz", config)
+
+
+def finetunings(study: Study, record: TrialRecord) -> list[Alpha | None]:
+    """The fine-tunings of a trial whose weights are there, by the scale mode that replaced `auto`."""
+    number = study.trained(record).number
+    changes = (None, Alpha.AUTO_PO2)
+    return [change for change in changes if (_folder(study, number, change) / "result.json").exists()]
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Put a complete folder in place of an older one."""
+    old = folder.with_name(f"old-{folder.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _folder(study: Study, number: int, changed_alpha: Alpha | None) -> Path:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mpsearch.config import Config
+from mpsearch.config import Alpha, Config
+from mpsearch.errors import ConfigError, StudyError
 
 
 class State(StrEnum):
@@ -36,11 +37,13 @@ class TrialRecord:
         costs: name, unit included, to the number: `parameter_bits`, `activation_bits`, `total_bits`.
         delta: the Forgiving Factor's δ, a fraction.
         epochs: number of epochs trained.
-        seconds: wall time of its training.
+        seconds: wall time of its training, also where it was pruned or failed.
         curve: logs of each epoch.
         cause: why it failed, was pruned or broke.
         origin: who proposed the config: the sampler's name, `uniform 8`, `tried again`.
         answered_from: number of the earlier trial with the same config whose result this one took over.
+        conditions: fingerprint of what it was trained under: space file, data and float weights.
+        before_change: whether these differ from the study's present ones, after a change that was accepted.
     """
 
     number: int
@@ -58,8 +61,33 @@ class TrialRecord:
     cause: str = ""
     origin: str = ""
     answered_from: int | None = None
+    conditions: str = ""
+    before_change: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         data = {name: value for name, value in vars(self).items() if name not in ("config", "state")}
         return {**data, "state": self.state.value, "config": None if self.config is None else self.config.to_json()}
+
+
+def config_to_tune(record: TrialRecord, changed_alpha: Alpha | None) -> Config:
+    """A trial's config, after a change of scale mode where one is asked for.
+
+    Raises:
+        StudyError: the trial has no config.
+        ConfigError: the scale mode can't be changed so.
+    """
+    if record.config is None:
+        raise StudyError(f"trial {record.number} has no config ({record.state})")
+    if changed_alpha is None:
+        return record.config
+    if changed_alpha is not Alpha.AUTO_PO2:
+        raise ConfigError(
+            f"--alpha must be auto_po2, which can take the place of auto at every site, but got {changed_alpha}"
+        )
+    if not any(spec.alpha is Alpha.AUTO for spec in record.config.values()):
+        raise ConfigError(
+            f"trial {record.number} has no site with scale mode auto, so {changed_alpha} would "
+            "change nothing: leave --alpha out"
+        )
+    return record.config.with_alpha(Alpha.AUTO, changed_alpha)

@@ -1,18 +1,21 @@
 """Studies: trial records and where they come from, in an Optuna storage."""
 
+import datetime
 import difflib
+import hashlib
 import json
+import re
+import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import NullPool
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
@@ -20,10 +23,11 @@ from mpsearch.records import State, TrialRecord
 from mpsearch.search.parameters import config_of, distributions, parameters_of
 from mpsearch.search.samplers import PRUNERS, SAMPLERS, check_name, derived_seed, make_pruner, make_sampler
 from mpsearch.space import ResolvedSpace
+from mpsearch.storages import open_storage, runs_folder, shown
 
-FORMAT = 1  # of what a study holds; raised when older code can't read it
-DEFAULT_DATABASE = Path("studies") / "mpsearch.db"
-ATTEMPTS = 3  # tries of a config whose trial breaks
+FORMAT = 2  # of what a study holds; raised when older code can't read it
+ATTEMPTS = 3  # tries of a config whose process dies
+_UNTAGGED = "untagged conditions"
 _OPTIONS = "mpsearch"
 _STATES = {
     TrialState.COMPLETE: State.COMPLETE,
@@ -50,7 +54,11 @@ class Provenance:
         reference_costs: name to number, as in a trial's costs.
         sites: rows of the space's table.
         created: date and time, ISO 8601, UTC.
-        format: of the records.
+        format: of the records; 1 has none of the fields below.
+        id: unique to the study, also among those of one name.
+        folder: name of the folder for its files; studies without one use their name.
+        float_weights: SHA-256 of the file of float weights, 16 hex digits; empty where it isn't known yet.
+        forgiving: the Forgiving Factor's parameters; None where they aren't known.
     """
 
     space_path: str
@@ -68,6 +76,19 @@ class Provenance:
     sites: list[dict[str, Any]]
     created: str
     format: int = FORMAT
+    id: str = ""
+    folder: str = ""
+    float_weights: str = ""
+    forgiving: Mapping[str, float] | None = None
+
+    @property
+    def conditions(self) -> str:
+        """What trials are trained under: space file, data and float weights, as 16 hex digits."""
+        return _digest(self.space_hash, self.data_fingerprint, self.float_weights)
+
+
+class SearchEndedError(StudyError):
+    """The sampler has no further config to propose."""
 
 
 class Study:
@@ -86,16 +107,36 @@ class Study:
         if options is None:
             raise StudyError(f"the study `{self.name}` wasn't made by mpsearch: it has no space")
         if options["format"] > FORMAT:
+            written_by = options.get("versions", {}).get("mpsearch")
+            wanted = f"mpsearch {written_by} or later" if written_by else "a later mpsearch"
             raise StudyError(
                 f"the study `{self.name}` has format {options['format']}, but this version reads up to "
-                f"{FORMAT}: update mpsearch"
+                f"{FORMAT}: use {wanted}"
             )
         self.provenance = Provenance(**options)
         self.folder = folder
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the study for this process: one at a time runs or changes it.
+
+        Raises:
+            StudyError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StudyError(f"another process is running the study `{self.name}`: wait for it or end it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def records(self) -> list[TrialRecord]:
         """All trials, in order of their numbers."""
-        return [_record(trial) for trial in self._trials()]
+        return [self._record(trial) for trial in self._trials()]
 
     def best(self, count: int = 1) -> list[TrialRecord]:
         """The complete trials with the highest scores, one for each config, best first; ties to the earlier."""
@@ -104,7 +145,7 @@ class Study:
         unique: dict[str, FrozenTrial] = {}
         for trial in complete:
             unique.setdefault(trial.user_attrs["fingerprint"], trial)
-        return [_record(trial) for trial in list(unique.values())[:count]]
+        return [self._record(trial) for trial in list(unique.values())[:count]]
 
     def record(self, number: int) -> TrialRecord:
         """The trial with a number.
@@ -115,7 +156,11 @@ class Study:
         trials = self._trials()
         if not 0 <= number < len(trials):
             raise StudyError(f"the study `{self.name}` has trials 0 to {len(trials) - 1}, but no trial {number}")
-        return _record(trials[number])
+        return self._record(trials[number])
+
+    def trained(self, record: TrialRecord) -> TrialRecord:
+        """The trial whose training gave a record its result: itself, or the one that it was answered from."""
+        return record if record.answered_from is None else self.record(record.answered_from)
 
     @property
     def finished(self) -> int:
@@ -129,11 +174,16 @@ class Study:
         """
         running = [t for t in self._trials() if t.state == TrialState.RUNNING]
         for trial in running:
-            self._break(trial.number, trial, "its process died")
+            attempt = trial.user_attrs.get("attempt", 1)
+            self._break(trial.number, trial, "its process died", None if attempt >= ATTEMPTS else attempt + 1)
         return [trial.number for trial in running]
 
     def ask(self, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
-        """The next trial: Optuna's, its config, and its place in the study, from which its seeds derive."""
+        """The next trial: Optuna's, its config, and its place in the study, from which its seeds derive.
+
+        Raises:
+            SearchEndedError: the sampler has proposed every config.
+        """
         waiting = [t for t in self._trials() if t.state == TrialState.WAITING]
         sequence = self._next_sequence()
         if waiting:
@@ -141,7 +191,7 @@ class Study:
         elif self.provenance.sampler == "grid":
             grid = sum(t.user_attrs.get("origin") == "grid" and _state(t) is not State.BROKEN for t in self._trials())
             if grid >= space.size:
-                raise StudyError(f"the grid of `{self.name}` is done: all {space.size:,} configs were tried")
+                raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
             self.enqueue(space, space.nth(grid), "grid")
         self._study.sampler = make_sampler(
             self.provenance.sampler, derived_seed(self.provenance.seed, sequence, "sampler")
@@ -153,6 +203,7 @@ class Study:
         trial.set_user_attr("sequence", sequence)
         trial.set_user_attr("config", config.to_json())
         trial.set_user_attr("fingerprint", config.fingerprint)
+        trial.set_user_attr("conditions", self.provenance.conditions)
         if "origin" not in trial.user_attrs:
             trial.set_user_attr("origin", self.provenance.sampler)
         return trial, config, sequence
@@ -162,10 +213,12 @@ class Study:
         self._study.enqueue_trial(parameters_of(space, config), user_attrs={"origin": origin})
 
     def earlier(self, fingerprint: str) -> TrialRecord | None:
-        """The complete trial that trained a config, None where there is none."""
+        """The complete trial that trained a config under the present conditions, None where there is none."""
         for trial in self._trials():
             if _is_trained(trial) and trial.user_attrs["fingerprint"] == fingerprint:
-                return _record(trial)
+                record = self._record(trial)
+                if not record.before_change:
+                    return record
         return None
 
     def complete(self, trial: optuna.Trial, record: TrialRecord) -> None:
@@ -191,8 +244,9 @@ class Study:
         self._study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
 
     def interrupt(self, trial: optuna.Trial) -> None:
-        """End a trial that was cut off, and queue its config again."""
-        self._break(trial.number, self._trials()[trial.number], "interrupted")
+        """End a trial that its user cut off, and queue its config again, however often."""
+        frozen = self._trials()[trial.number]
+        self._break(trial.number, frozen, "interrupted", frozen.user_attrs.get("attempt", 1))
 
     def note(self, key: str, value: Any) -> None:
         """Keep plain data with the study, for instance of a fine-tuning."""
@@ -203,12 +257,37 @@ class Study:
         return {key: value for key, value in self._study.user_attrs.items() if key.startswith(prefix)}
 
     def accept(self, changes: Mapping[str, Any]) -> None:
-        """Replace parts of the provenance; what they were is kept under `history`."""
-        history = self._study.user_attrs.get("history", [])
-        before = {key: getattr(self.provenance, key) for key in changes}
-        self._study.set_user_attr("history", [*history, before])
+        """Replace parts of the provenance; what they were, and when, is kept under `history`."""
+        before = {"changed": _now(), **{key: getattr(self.provenance, key) for key in changes}}
+        self._study.set_user_attr("history", [*self.history, before])
+        self._set_provenance(**changes)
+
+    def complement(self, facts: Mapping[str, Any]) -> None:
+        """Add what the provenance left open; a study of an older format is brought to the present one."""
+        older = self.provenance.format < FORMAT
+        if not facts and not older:
+            return
+        known_since = replace(self.provenance, **facts).conditions
+        if older:
+            self._study.set_user_attr(_UNTAGGED, "" if self.history else known_since)
+        self._set_provenance(**facts, format=FORMAT)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was replaced in the provenance, oldest first."""
+        return list(self._study.user_attrs.get("history", []))
+
+    def _set_provenance(self, **changes: Any) -> None:
         self.provenance = replace(self.provenance, **changes)
-        self._study.set_user_attr(_OPTIONS, vars(self.provenance))
+        self._study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(self.provenance))))
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        return _record(trial, self.provenance.conditions, self._untagged())
+
+    def _untagged(self) -> str:
+        """The conditions of trials that don't say: those of studies whose format was 1."""
+        known = self._study.user_attrs.get(_UNTAGGED)
+        return str(known) if known is not None else "" if self.history else self.provenance.conditions
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -220,23 +299,25 @@ class Study:
     def _next_sequence(self) -> int:
         return max((t.user_attrs.get("sequence", -1) for t in self._trials()), default=-1) + 1
 
-    def _break(self, number: int, trial: FrozenTrial, cause: str) -> None:
-        """Fail a trial that was cut off and queue its parameters again.
+    def _break(self, number: int, trial: FrozenTrial, cause: str, next_attempt: int | None) -> None:
+        """Fail a trial that was cut off and queue its parameters again, unless there is no next attempt.
 
         Each step may be the process's last: the retry is queued before the trial is failed, and not twice.
         """
-        attrs = trial.user_attrs
-        attempt = attrs.get("attempt", 1)
-        exhausted = attempt >= ATTEMPTS
+        attrs, exhausted = trial.user_attrs, next_attempt is None
         if exhausted:
-            cause = f"{cause}; tried {attempt} times"
+            cause = f"{cause}; tried {attrs.get('attempt', 1)} times"
         storage, trial_id = self._study._storage, trial._trial_id
         storage.set_trial_user_attr(trial_id, "cause", cause)
         storage.set_trial_user_attr(trial_id, "broken", not exhausted)
         parameters = _parameters_to_retry(trial)
         queued = any(t.user_attrs.get("retry_of") == number for t in self._trials())
         if parameters is not None and not exhausted and not queued:
-            again = {"origin": attrs.get("origin", self.provenance.sampler), "attempt": attempt + 1, "retry_of": number}
+            again = {
+                "origin": attrs.get("origin", self.provenance.sampler),
+                "attempt": next_attempt,
+                "retry_of": number,
+            }
             if "sequence" in attrs:
                 again["sequence"] = attrs["sequence"]
             self._study.enqueue_trial(parameters, user_attrs=again)
@@ -258,24 +339,25 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
 
     Args:
         name: of the study.
-        provenance: what it is made of.
+        provenance: what it is made of; the study gets an id and a folder of its own.
         storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
 
     Raises:
-        StudyError: there is a study of this name.
+        StudyError: there is a study of this name, or the storage keeps nothing.
         ConfigError: unknown sampler or pruner.
     """
     check_name("sampler", provenance.sampler, SAMPLERS)
     check_name("pruner", provenance.pruner, PRUNERS)
     try:
-        study = optuna.create_study(storage=_storage(storage, create=True), study_name=name, direction="maximize")
+        study = optuna.create_study(storage=open_storage(storage, create=True), study_name=name, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
         raise StudyError(
             f"there is a study `{name}` already: go on with `mpsearch study run {name}`, or give another --name"
         ) from None
+    provenance = _identified(name, provenance)
     study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(provenance))))
     study.pruner = make_pruner(provenance.pruner)
-    return Study(study, _folder(name, storage))
+    return Study(study, runs_folder(storage) / provenance.folder)
 
 
 def open_study(name: str, storage: str | None = None) -> Study:
@@ -284,63 +366,36 @@ def open_study(name: str, storage: str | None = None) -> Study:
     Raises:
         StudyError: there is none; the message says which there are.
     """
-    opened = _storage(storage)
+    opened = open_storage(storage)
     names = optuna.get_all_study_names(opened)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(names) or 'none'}"
-        raise StudyError(f"there is no study `{name}` in {_shown(storage)}; {hint}")
+        raise StudyError(f"there is no study `{name}` in {shown(storage)}; {hint}")
     study = optuna.load_study(study_name=name, storage=opened)
-    opened_study = Study(study, _folder(name, storage))
+    opened_study = Study(study, runs_folder(storage))
+    opened_study.folder /= opened_study.provenance.folder or name
     study.pruner = make_pruner(opened_study.provenance.pruner)
     return opened_study
 
 
 def study_names(storage: str | None = None) -> list[str]:
     """Names of all studies in a storage."""
-    return list(optuna.get_all_study_names(_storage(storage)))
+    return list(optuna.get_all_study_names(open_storage(storage)))
 
 
-def _storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if url is None:
-        if not DEFAULT_DATABASE.exists() and not create:
-            raise StudyError(
-                f"there is no {DEFAULT_DATABASE} here: create a study with `mpsearch study create --space "
-                "FILE`, or give --storage"
-            )
-        DEFAULT_DATABASE.parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{DEFAULT_DATABASE}"
-    # a connection for each transaction: an SQLite file is left open by nobody, and costs next to nothing to open
-    options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if url.startswith("sqlite") else None
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
-        raise StudyError(
-            f"can't open the storage {_shown(url)}: {type(error).__name__}: {_first_line(error)}"
-        ) from error
+def _identified(name: str, provenance: Provenance) -> Provenance:
+    """With a new id, and a folder that no other study has: not one of an earlier study of this name either."""
+    study_id = secrets.token_hex(4)
+    return replace(provenance, id=study_id, folder=f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{study_id}")
 
 
-def _shown(url: str | None) -> str:
-    """A storage's URL without its password."""
-    if url is None:
-        return str(DEFAULT_DATABASE)
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "given by --storage"
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
-
-
-def _folder(name: str, storage: str | None) -> Path:
-    """Where a study's weights and logs go: `runs/NAME` beside an SQLite file, else under `studies`."""
-    base = DEFAULT_DATABASE.parent
-    if storage is not None and storage.startswith("sqlite:///"):
-        base = Path(storage.removeprefix("sqlite:///")).parent
-    return base / "runs" / name
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _state(trial: FrozenTrial) -> State:
@@ -354,8 +409,16 @@ def _is_trained(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "answered_from" not in trial.user_attrs
 
 
-def _record(trial: FrozenTrial) -> TrialRecord:
+def _record(trial: FrozenTrial, conditions: str, untagged: str) -> TrialRecord:
+    """A trial as a record.
+
+    Args:
+        trial: Optuna's.
+        conditions: what trials are trained under now.
+        untagged: what trials were trained under that don't say.
+    """
     attrs = trial.user_attrs
+    own = attrs.get("conditions", untagged) if trial.state != TrialState.WAITING else conditions
     try:
         config = Config.from_json(attrs["config"]) if "config" in attrs else None
     except ConfigError as error:
@@ -376,4 +439,6 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         cause=attrs.get("cause", ""),
         origin=attrs.get("origin", ""),
         answered_from=attrs.get("answered_from"),
+        conditions=own,
+        before_change=own != conditions,
     )

@@ -16,6 +16,7 @@ PACKAGE = Path(mpsearch.__file__).parent
 # DESIGN.md: a module imports only from lines above its own, or from its own entry. Modules of one line stand beside
 # each other and may import each other only where they are one package.
 TABLE = (
+    ("version",),
     ("errors",),
     ("beside",),
     ("folders",),
@@ -39,7 +40,9 @@ TABLE = (
     ("training",),
     ("floatmodel",),
     ("search",),
+    ("storages",),
     ("study",),
+    ("changes",),
     ("creation",),
     ("runners",),
     ("finetuning",),

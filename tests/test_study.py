@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import optuna
 import pytest
 
-from mpsearch.creation import check_unchanged, provenance_of, resolve
+import mpsearch
+from mpsearch.creation import check_unchanged, engine_of, float_weights, provenance_of, resolve, uniform_config
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.records import State, TrialRecord
 from mpsearch.spacefile import load_space_file
-from mpsearch.study import open_study, study_names
+from mpsearch.study import create_study, open_study, study_names
 
 
 def test_a_study_remembers_what_it_was_made_of(tiny_study, tiny_engine):
@@ -51,6 +54,26 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password():
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite+pysqlite://", "sqlite:///file:x?mode=memory&uri=true"]
+)
+def test_storages_that_forget_everything_are_refused(url):
+    with pytest.raises(StudyError, match="a study must outlive its process"):
+        study_names(url)
+
+
+def test_studies_of_one_name_never_share_a_folder(tiny_study, tiny_engine, tmp_path):
+    first = tiny_study("mine")
+    (tmp_path / "studies" / "mpsearch.db").unlink()
+    again = tiny_study("mine", seed=1)
+    elsewhere = create_study("mine", first.provenance, f"sqlite:///{tmp_path / 'studies' / 'other.db'}")
+    assert len({study.folder for study in (first, again, elsewhere)}) == 3
+    assert {study.folder.parent for study in (first, again, elsewhere)} == {
+        Path("studies/runs"), tmp_path / "studies" / "runs",
+    }  # fmt: skip
+    assert open_study("mine").folder == again.folder
+
+
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
     with pytest.raises(ConfigError, match="sampler must be one of tpe, random, grid, but got 'best'"):
         tiny_study(sampler="best")
@@ -63,9 +86,137 @@ def test_studies_of_others_and_of_later_versions_are_refused(tiny_study, tmp_pat
     optuna.create_study(storage=study._study._storage, study_name="other")
     with pytest.raises(StudyError, match="wasn't made by mpsearch"):
         open_study("other")
-    study._study.set_user_attr("mpsearch", {**vars(study.provenance), "format": 99})
-    with pytest.raises(StudyError, match="format 99"):
+    later = {**vars(study.provenance), "format": 99, "versions": {"mpsearch": "7.1.0"}, "new": 1}
+    study._study.set_user_attr("mpsearch", later)
+    with pytest.raises(StudyError, match=r"format 99, .* use mpsearch 7\.1\.0 or later"):
         open_study("mine")
+
+
+NEW_IN_FORMAT_2 = ("id", "folder", "float_weights", "forgiving")
+
+
+def age(study):
+    """Make a study look as format 1 wrote it."""
+    older = {key: value for key, value in vars(study.provenance).items() if key not in NEW_IN_FORMAT_2}
+    older["versions"] = {key: value for key, value in older["versions"].items() if key != "mpsearch"}
+    study._study.set_user_attr("mpsearch", {**older, "format": 1})
+
+
+def check(study, file, engine, space=None, accept=False, data=None, weights=None):
+    weights = float_weights(file, data or engine.data) if weights is None else weights
+    return check_unchanged(study, file, data or engine.data, space or engine.network.space, accept, weights)
+
+
+def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(tiny_study, tiny_engine):
+    made = tiny_study("old")
+    record_a_trial(made, tiny_engine)
+    age(made)
+    study = open_study("old")
+    assert study.folder == Path("studies/runs/old")
+    assert study.provenance.format == 1
+    check(study, tiny_engine.file, tiny_engine)
+    again = open_study("old")
+    assert again.provenance.format == 2
+    assert again.provenance.float_weights == float_weights(tiny_engine.file, tiny_engine.data) != ""
+    assert again.provenance.forgiving["delta_p"] == 5.0
+    assert again.folder == Path("studies/runs/old")
+    assert not again.record(0).before_change
+
+
+def record_a_trial(study, engine):
+    trial, config, _ = study.ask(engine.network.space)
+    study.complete(
+        trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5, costs={"total_bits": 1}, delta=0.0)
+    )
+    return config
+
+
+def test_trials_from_before_an_accepted_change_are_marked_and_answer_nothing(tiny_study, tiny_engine, tmp_path):
+    study = tiny_study()
+    config = record_a_trial(study, tiny_engine)
+    assert study.earlier(config.fingerprint).number == 0
+    file, space = changed(tiny_engine, tmp_path, "learning_rate=2e-3", "learning_rate=3e-3")
+    check(study, file, tiny_engine, space, accept=True)
+    study = open_study("tiny")
+    assert study.record(0).before_change
+    assert study.earlier(config.fingerprint) is None
+    other = record_a_trial(study, tiny_engine)
+    assert not study.record(1).before_change
+    assert study.earlier(other.fingerprint).number == 1
+    check(study, tiny_engine.file, tiny_engine, accept=True)  # undone
+    assert [record.before_change for record in study.records()] == [False, True]
+
+
+def test_trials_of_format_1_are_those_from_before_the_first_change(tiny_study, tiny_engine, tmp_path, monkeypatch):
+    study = tiny_study()
+    with monkeypatch.context() as patch:
+        kept = optuna.Trial.set_user_attr
+        patch.setattr(optuna.Trial, "set_user_attr", lambda t, key, v: None if key == "conditions" else kept(t, key, v))
+        record_a_trial(study, tiny_engine)  # without conditions, as format 1 wrote it
+    age(study)
+    study = open_study("tiny")
+    assert not study.record(0).before_change
+    file, space = changed(tiny_engine, tmp_path, "learning_rate=2e-3", "learning_rate=3e-3")
+    check(study, file, tiny_engine, space, accept=True)
+    assert open_study("tiny").record(0).before_change
+
+
+OTHER_SCORES = {
+    "metric": ("training=Training(epochs=2", 'metric="top_k_categorical_accuracy", training=Training(epochs=2'),
+    "forgiving factor": ("\nspace.skip", "\nimport mpsearch\nforgiving = mpsearch.ForgivingFactor(1.0)\nspace.skip"),
+    "reference": ("\nspace.skip", "\nimport mpsearch\nreference = mpsearch.ReferenceBits(8)\nspace.skip"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_SCORES)
+def test_a_change_of_what_makes_up_a_score_is_refused_even_when_accepted(tiny_study, tiny_engine, tmp_path, what):
+    study = tiny_study()
+    file, space = changed(tiny_engine, tmp_path, *OTHER_SCORES[what])
+    with pytest.raises(StudyError, match=f"can't be compared(?s:.*)\n{what}"):
+        check(study, file, tiny_engine, space, accept=True)
+    if what == "forgiving factor":
+        age(study)
+        with pytest.raises(StudyError, match=f"can't be compared(?s:.*)\n{what}"):
+            check(open_study("tiny"), file, tiny_engine, space, accept=True)
+
+
+def test_replaced_float_weights_are_a_change(tiny_study, tiny_engine):
+    study = tiny_study()
+    record_a_trial(study, tiny_engine)
+    assert study.provenance.float_weights == float_weights(tiny_engine.file, tiny_engine.data)
+    with pytest.raises(StudyError, match=r"float weights: .* in the study, 123 now"):
+        check(study, tiny_engine.file, tiny_engine, weights="123")
+    with pytest.raises(StudyError, match="to be trained anew now"):
+        check(study, tiny_engine.file, tiny_engine, weights="")
+    check(study, tiny_engine.file, tiny_engine, weights="123", accept=True)
+    assert study.record(0).before_change
+
+
+def test_other_versions_are_noted_once(tiny_study, tiny_engine, monkeypatch):
+    study = tiny_study()
+    assert study.provenance.versions["mpsearch"] == mpsearch.__version__
+    monkeypatch.setattr("mpsearch.creation.__version__", "9.9")
+    (note,) = check(study, tiny_engine.file, tiny_engine)
+    assert f"mpsearch was {mpsearch.__version__} in the study and is 9.9 now" in note
+    assert check(study, tiny_engine.file, tiny_engine) == []
+    assert study.history[0]["versions"]["mpsearch"] == mpsearch.__version__
+
+
+def test_a_changed_file_is_refused_before_anything_heavy_is_done(tiny_study, tiny_engine, tmp_path, monkeypatch):
+    study = tiny_study()
+    file, _ = changed(tiny_engine, tmp_path, "epochs=6", "epochs=7")  # of the float model
+    monkeypatch.setattr("mpsearch.creation.space_file_of", lambda study: file)
+    monkeypatch.setattr("mpsearch.task.Task.build", None)
+    object.__setattr__(file.task, "data", None)
+    with pytest.raises(StudyError, match="--accept-change"):
+        engine_of(study)
+
+
+def test_a_uniform_config_needs_a_menu_with_its_width(tiny_engine):
+    space = tiny_engine.network.space
+    assert uniform_config(space, 8) == space.uniform(8)
+    with pytest.raises(ConfigError, match=r"no menu of the space has 5 bits.*2, 4, 8, 16"):
+        uniform_config(space, 5)
 
 
 def changed(engine, tmp_path, old, new):

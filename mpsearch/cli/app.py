@@ -9,7 +9,8 @@ import typer
 
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import study
-from mpsearch.cli.options import AsJson, Quiet, Storage, StudyName
+from mpsearch.cli.common import chosen_trials, open_engine
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
 
@@ -78,9 +79,8 @@ def finetune(
     name: StudyName,
     trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
     top: Annotated[int, typer.Option(help="Fine-tune so many of the best trials.", min=1)] = 1,
-    alpha: Annotated[
-        str | None, typer.Option(help="Scale mode to use in place of auto, for instance auto_po2.")
-    ] = None,
+    alpha: Annotated[str | None, typer.Option(help="Scale mode to use in place of auto: auto_po2.")] = None,
+    accept_change: AcceptChange = False,
     storage: Storage = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -89,15 +89,18 @@ def finetune(
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.progress import EpochProgress
     from mpsearch.config import parse_alpha
+    from mpsearch.records import config_to_tune
     from mpsearch.study import open_study
 
     changed = None if alpha is None else parse_alpha(alpha)
     opened = open_study(name, storage)
-    chosen = study.chosen_trials(opened, trial, top)
+    chosen = chosen_trials(opened, trial, top)
+    for record in chosen:
+        config_to_tune(record, changed)
     import_tensorflow()
     from mpsearch.finetuning import finetune as finetune_trial
 
-    engine = study.engine_of(opened, quiet or as_json, extra_alphas=() if changed is None else (changed,))
+    engine = open_engine(opened, quiet or as_json, accept_change, () if changed is None else (changed,))
     results = []
     for record in chosen:
         report = EpochProgress(f"trial {record.number}", engine.task.finetune_recipe.epochs, quiet or as_json)
@@ -109,8 +112,8 @@ def finetune(
         {
             "trial": r.trial,
             "before": r.before,
-            f"validation {opened.provenance.metric}": r.validation,
-            f"test {opened.provenance.metric}": r.test,
+            "validation": r.validation,
+            "test": r.test,
             "bits": r.total_bits,
             "δ": f"{r.delta:+.2%}",
             "score": r.score,
@@ -119,7 +122,7 @@ def finetune(
         }
         for r in results
     ]
-    print_table(rows, f"{name}, fine-tuned")
+    print_table(rows, f"{name}, fine-tuned: {opened.provenance.metric}", spare=["seconds"])
     print("before: validation with the trial's weights; best epoch 0: no epoch was better, these are kept")
     for r in results:
         print(f"trial {r.trial}: {r.folder}")
@@ -135,6 +138,7 @@ def export(
         str | None, typer.Option(help="Export the fine-tuning with this scale mode in place of auto.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    accept_change: AcceptChange = False,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
@@ -142,30 +146,30 @@ def export(
     from mpsearch.cli.output import print_json
     from mpsearch.config import parse_alpha
     from mpsearch.errors import ConfigError, StudyError
+    from mpsearch.records import config_to_tune
     from mpsearch.study import open_study
 
     if format != "keras":
         raise ConfigError(f"--format must be keras, but got {format!r}")
     changed = None if alpha is None else parse_alpha(alpha)
     opened = open_study(name, storage)
-    (record,) = study.chosen_trials(opened, trial, 1)
+    (record,) = chosen_trials(opened, trial, 1)
+    config_to_tune(record, changed)
     import_tensorflow()
-    from mpsearch.finetuning import finetuned_of
-    from mpsearch.runners.inprocess import load_weights, weights_file
+    from mpsearch.finetuning import finetuned_of, finetunings, weights_of
 
-    tuned = finetuned_of(opened, record.number, changed)
-    stored = weights_file(opened, record.number)
-    if tuned is None and (changed is not None or record.config is None or not stored.exists()):
+    tuned = finetuned_of(opened, record, changed)
+    chosen = tuned or (weights_of(opened, record) if changed is None else None)
+    if chosen is None:
         flag = "" if changed is None else f" --alpha {changed}"
         raise StudyError(
             f"no weights of trial {record.number} are kept: run `mpsearch finetune {name} --trial "
             f"{record.number}{flag}` first"
         )
-    engine = study.engine_of(opened, quiet=True, extra_alphas=() if changed is None else (changed,))
+    engine = open_engine(opened, True, accept_change, () if changed is None else (changed,))
     from mpsearch.export.keras_file import export_keras
 
-    config, state = tuned if tuned is not None else (record.config, load_weights(stored))
-    assert config is not None
+    config, state = chosen
     engine.network.set_config(config)
     engine.network.load_state(state)
     about = {"study": name, "trial": record.number, "weights": "fine-tuned" if tuned is not None else "trial"}
@@ -174,6 +178,13 @@ def export(
         print_json({**about, "file": str(out / "model.keras"), **vars(verification)})
         return
     print(f"{out / 'model.keras'}: trial {record.number}, {about['weights']} weights")
+    for other in finetunings(opened, record):
+        if other is not changed:
+            flag = "" if other is None else f" --alpha {other}"
+            print(
+                f"note: trial {record.number} has another fine-tuning, {'as searched' if other is None else other}; "
+                f"to export that: mpsearch export {name} --trial {record.number}{flag} --out {out} --force"
+            )
     print(
         f"verified on {verification.samples} validation samples: codes of {verification.kernels} kernels identical, "
         f"top-1 agreement {verification.top1_agreement:.2%}, largest difference "

@@ -55,7 +55,7 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
     if as_json:
         print_json({"rows": rows, "best": best.to_json(), "seconds": seconds})
         return
-    from mpsearch.cli.study import config_rows
+    from mpsearch.cli.tables import config_rows
 
     print_table(config_rows(best), f"best mixed config: trial {best.number}")
     print_table(rows, f"digits, {trials} trials, {seconds:.0f} s")

@@ -1,10 +1,15 @@
 """Tables and JSON on standard output."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
+UNBOUNDED = 10_000  # characters: wider than any table
 
 
 def print_json(data: Any) -> None:
@@ -12,25 +17,83 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=1, default=str))
 
 
-def print_table(rows: Rows, title: str = "") -> None:
-    """Print rows as a table; columns are the keys of the first row, numbers are aligned right."""
-    from rich import box
+def print_table(rows: Rows, title: str = "", spare: Sequence[str] = ()) -> None:
+    """Print rows as a table; columns are the keys of the first row, numbers are aligned right.
+
+    A table is as wide as the terminal at most; without a terminal it is as wide as it needs to be.
+
+    Args:
+        rows: one mapping a line.
+        title: printed above.
+        spare: columns to leave out, in this order, where the terminal is too narrow for all.
+    """
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(100, console.width))
+    width = console.width if console.is_terminal else UNBOUNDED
+    print(table_text(rows, title, spare, width, color=console.is_terminal), end="")
+    sys.stdout.flush()
+
+
+def table_text(rows: Rows, title: str, spare: Sequence[str], width: int, color: bool = False) -> str:
+    """The table of `print_table`, for a width in characters."""
     if not rows:
-        console.print(f"{title}: none" if title else "none")
-        return
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for key in rows[0]:
-        numeric = any(isinstance(row[key], (int, float)) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row[key]) for key in rows[0]))
-    console.print(table)
+        return f"{title}: none\n" if title else "none\n"
+    columns, left_out = list(rows[0]), []
+    for column in spare:
+        if _natural_width(rows, columns, title) <= width:
+            break
+        columns.remove(column)
+        left_out.append(column)
+    text = _rendered(_table(rows, columns, title), min(width, _natural_width(rows, columns, title)), color)
+    if left_out:
+        text += f"too narrow for: {', '.join(left_out)} (see --json)\n"
+    return text
+
+
+def _table(rows: Rows, columns: Sequence[str], title: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = {column: [_text(row[column]) for row in rows] for column in columns}
+    numeric = {column: any(_is_number(row[column]) for row in rows) for column in columns}
+    texts = [column for column in columns if not numeric[column]]
+    widest = max(texts, key=lambda column: max(map(len, cells[column])), default=None)
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        # one column takes what is left of the line and may fold; all others stay whole
+        table.add_column(
+            Text(column),
+            justify="right" if numeric[column] else "left",
+            no_wrap=column != widest,
+            overflow="fold",
+            min_width=None if column == widest else max(len(column), *map(len, cells[column])),
+        )
+    for i in range(len(rows)):
+        table.add_row(*(Text(cells[column][i]) for column in columns))
+    return table
+
+
+def _natural_width(rows: Rows, columns: Sequence[str], title: str) -> int:
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(width=UNBOUNDED)
+    return max(Measurement.get(console, console.options, _table(rows, columns, title)).maximum, len(title))
+
+
+def _rendered(table: "Table", width: int, color: bool) -> str:
+    from rich.console import Console
+
+    console = Console(width=width, force_terminal=color, no_color=not color)
+    with console.capture() as captured:
+        console.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, str) and value[:1] in "+-" and value.endswith("%"))
 
 
 def _text(value: Any) -> str:
@@ -38,4 +101,6 @@ def _text(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

@@ -80,7 +80,7 @@ class RunProgress:
             self._best = max(self._best or record.score, record.score)
         line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}"
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
             self._bar.update(self._task, completed=self._finished, left=self._left())
         elif not self._quiet:
             print(f"[{self._finished}/{self._total}] {line}", flush=True)

@@ -1,19 +1,16 @@
 """The commands `mpsearch study …`."""
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.options import AsJson, Quiet, Storage, StudyName
+from mpsearch.cli.common import accept_early, open_engine
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
-from mpsearch.errors import ConfigError, StudyError
+from mpsearch.errors import StudyError
 
 if TYPE_CHECKING:
-    from mpsearch.config import Alpha
-    from mpsearch.records import TrialRecord
-    from mpsearch.search.engine import Engine
     from mpsearch.study import Study
 
 app = typer.Typer(
@@ -29,7 +26,10 @@ def create(
     pruner: Annotated[str, typer.Option(help="none or median.")] = "none",
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
     uniform: Annotated[
-        list[int] | None, typer.Option(help="Try so many bits everywhere first; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            help="Try so many bits first, wherever menus have them, and the next wider elsewhere; may be repeated."
+        ),
     ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
@@ -41,14 +41,15 @@ def create(
     path = find_space_file(space)
     file = load_space_file(path)
     import_tensorflow()
-    from mpsearch.creation import provenance_of, resolve
+    from mpsearch.creation import provenance_of, resolve, uniform_config
     from mpsearch.study import create_study
 
     data = file.task.data()
     resolved = resolve(file, data)
+    uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform or []]
     study = create_study(name or path.stem, provenance_of(file, data, resolved, seed, sampler, pruner), storage)
-    for width in uniform or []:
-        study.enqueue(resolved, resolved.uniform(width), f"uniform {width}")
+    for config, origin in uniforms:
+        study.enqueue(resolved, config, origin)
     if as_json:
         print_json({"name": study.name, **vars(study.provenance)})
         return
@@ -63,27 +64,32 @@ def create(
 def run(
     name: StudyName,
     trials: Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)] = 20,
-    accept_change: Annotated[
-        bool, typer.Option("--accept-change", help="Go on although the space file or data changed.")
-    ] = False,
+    accept_change: AcceptChange = False,
     storage: Storage = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run trials until the study has --trials of them; goes on where an earlier run stopped."""
+    """Run trials until the study has --trials of them; goes on where an earlier run stopped.
+
+    A study whose space file, data or float weights changed is refused, with the difference. --accept-change takes over
+    a change that leaves the choices and the scores' meaning as they are (a recipe, data, float weights): earlier
+    trials stay, marked as trained before the change, and answer no later one. A change of choices, metric, forgiving
+    factor or reference needs a new study.
+    """
     from mpsearch.cli.output import print_json
     from mpsearch.cli.progress import RunProgress
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
     if study.finished >= trials:
+        accept_early(study, accept_change)
         if as_json:
             print_json([record.to_json() for record in study.best()])
         else:
             print(f"{name} has {study.finished} trials already; for more give --trials {study.finished + 20}")
         return
     quiet = quiet or as_json
-    engine = engine_of(study, quiet, accept_change=accept_change)
+    engine = open_engine(study, quiet, accept_change)
     from mpsearch.runners.inprocess import run as run_trials
 
     if not study.notes("float"):
@@ -94,7 +100,7 @@ def run(
     )
     try:
         with progress:
-            run_trials(study, engine, trials, progress)
+            ended = run_trials(study, engine, trials, progress)
     except KeyboardInterrupt:
         sys.exit(
             f"interrupted after {study.finished} of {trials} trials; go on with: mpsearch study run {name} "
@@ -102,8 +108,10 @@ def run(
         )
     if as_json:
         print_json([record.to_json() for record in study.best()])
-    else:
-        _print_best(study, 1)
+        return
+    _print_best(study, 1)
+    if ended:
+        print(f"ended after {study.finished} trials: {ended}")
 
 
 @app.command("list", epilog="Example: mpsearch study list --json")
@@ -117,7 +125,7 @@ def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
         try:
             study = open_study(name, storage)
         except StudyError as error:
-            rows.append({"study": name, "space file": str(error), "trials": None, "best score": None, "created": None})
+            rows.append({"study": name, "space file": str(error), "trials": None, "best score": None, "created": ""})
             continue
         best = study.best()
         rows.append(
@@ -129,13 +137,14 @@ def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
                 "created": study.provenance.created,
             }
         )
-    print_json(rows) if as_json else print_table(rows, "studies")
+    print_json(rows) if as_json else print_table(rows, "studies", spare=["created"])
 
 
 @app.command(epilog="Example: mpsearch study show resnet8")
 def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> None:
     """Show a study: what it was made of, and all its trials."""
     from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.tables import print_trials
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
@@ -161,9 +170,14 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
         {"what": f"float {was.metric}", "value": _float_metric(study)},
         {"what": "versions", "value": ", ".join(f"{key} {value}" for key, value in was.versions.items())},
         {"what": "created", "value": was.created},
+        {"what": "files", "value": str(study.folder)},
+    ]
+    rows += [
+        {"what": "changed", "value": f"{c.get('changed', '')} ({', '.join(sorted(set(c) - {'changed'}))})"}
+        for c in study.history
     ]
     print_table(rows, name)
-    print_table([_trial_row(record, was.metric) for record in records], "trials")
+    print_trials(records, was.metric, "trials")
 
 
 @app.command(epilog="Example: mpsearch study best resnet8 --top 3")
@@ -184,90 +198,16 @@ def best(
         _print_best(study, top)
 
 
-def chosen_trials(study: "Study", trial: str, top: int) -> "list[TrialRecord]":
-    """The trials that `--trial` and `--top` name.
-
-    Raises:
-        ConfigError: both are given, or the trial is neither a number nor "best".
-        StudyError: there are none.
-    """
-    if trial == "best":
-        found = study.best(top)
-        if not found:
-            raise StudyError(f"`{study.name}` has no complete trial yet: mpsearch study run {study.name}")
-        return found
-    if top != 1:
-        raise ConfigError("--top chooses among the best: give either --trial or --top")
-    if not trial.isdigit():
-        raise ConfigError(f"--trial must be a number or best, but got {trial!r}")
-    return [study.record(int(trial))]
-
-
-def engine_of(
-    study: "Study", quiet: bool, accept_change: bool = False, extra_alphas: "Sequence[Alpha]" = ()
-) -> "Engine":
-    """The engine for a study's space file, if that hasn't changed."""
-    from mpsearch.errors import DataMissingError
-    from mpsearch.spacefile import find_space_file, load_space_file
-
-    try:
-        path = find_space_file(study.provenance.space_path)
-    except DataMissingError as error:
-        raise StudyError(
-            f"the space file of `{study.name}` isn't where it was: put it back, or run from the folder in which the "
-            f"study was created ({error})"
-        ) from error
-    file = load_space_file(path)
-    if not quiet:
-        print("loading the model and data …", flush=True)
-    import_tensorflow()
-    from mpsearch.cli.progress import EpochProgress
-    from mpsearch.creation import check_unchanged
-    from mpsearch.search.engine import Engine
-
-    engine = Engine(file, EpochProgress("float", file.task.float_recipe.epochs, quiet), extra_alphas)
-    check_unchanged(study, file, engine.data, engine.network.space, accept_change)
-    return engine
-
-
 def _float_metric(study: "Study") -> str:
     known = study.notes("float").get("float")
     return "–" if known is None else f"{known['validation']:.4f} (validation)"
 
 
-def _trial_row(record: "TrialRecord", metric: str) -> dict[str, Any]:
-    answered = "" if record.answered_from is None else f"as trial {record.answered_from}"
-    return {
-        "trial": record.number,
-        "state": record.state.value,
-        metric: record.metric,
-        "bits": record.costs.get("total_bits"),
-        "δ": "–" if record.delta is None else f"{record.delta:+.2%}",
-        "score": record.score,
-        "epochs": record.epochs,
-        "seconds": round(record.seconds, 1),
-        "origin": record.origin,
-        "note": answered or record.cause,
-    }
-
-
 def _print_best(study: "Study", top: int) -> None:
     from mpsearch.cli.output import print_table
+    from mpsearch.cli.tables import config_rows, print_trials
 
     records = study.best(top)
-    print_table([_trial_row(record, study.provenance.metric) for record in records], f"{study.name}: best")
+    print_trials(records, study.provenance.metric, f"{study.name}: best")
     for record in records:
         print_table(config_rows(record), f"trial {record.number}: bits")
-
-
-def config_rows(record: "TrialRecord") -> list[dict[str, Any]]:
-    """A trial's config, a row for each layer: kernel, bias, activation and, where there are some, merge inputs."""
-    layers: dict[str, dict[str, str]] = {}
-    tensors: dict[str, None] = dict.fromkeys(("kernel", "bias", "activation"))
-    for site, spec in (record.config or {}).items():
-        layer, _, tensor = site.partition("/")
-        layers.setdefault(layer, {})[tensor] = str(spec)
-        tensors.setdefault(tensor)
-    return [
-        {"layer": layer, **{tensor: specs.get(tensor, "") for tensor in tensors}} for layer, specs in layers.items()
-    ]

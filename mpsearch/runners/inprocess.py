@@ -1,11 +1,11 @@
 """Run a study's trials in this process, one after the other."""
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import filelock
 import numpy as np
 import optuna
 
@@ -14,10 +14,11 @@ from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.records import State, TrialRecord
 from mpsearch.search.engine import Engine, Outcome
 from mpsearch.search.samplers import derived_seed
-from mpsearch.study import Study
+from mpsearch.study import SearchEndedError, Study
 from mpsearch.training import trial_callbacks
 
 KEPT_WEIGHTS = 10  # best trials whose trained weights are kept
+_FINGERPRINT = "config_fingerprint"
 
 
 class Progress(Protocol):
@@ -37,7 +38,7 @@ class _PrunedError(Exception):
     """The pruner stops this trial."""
 
 
-def run(study: Study, engine: Engine, trials: int, progress: Progress) -> None:
+def run(study: Study, engine: Engine, trials: int, progress: Progress) -> str:
     """Run trials until the study has `trials` finished ones.
 
     Trials that a dead process left behind are failed and their configs tried again first. A config that the
@@ -49,22 +50,21 @@ def run(study: Study, engine: Engine, trials: int, progress: Progress) -> None:
         trials: complete, pruned and failed trials that the study shall have in the end.
         progress: is told what happens.
 
+    Returns:
+        Why the run ended before it had all trials; empty where it has them.
+
     Raises:
         StudyError: another process runs the study.
         KeyboardInterrupt: after the running trial was ended cleanly and its config queued again.
     """
-    study.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(study.folder / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise StudyError(f"another process is running the study `{study.name}`: wait for it or end it") from None
-    try:
+    with study.exclusive():
         study.recover()
         while study.finished < trials:
-            _run_one(study, engine, progress)
-    finally:
-        lock.release()
+            try:
+                _run_one(study, engine, progress)
+            except SearchEndedError as ended:
+                return str(ended)
+    return ""
 
 
 def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
@@ -88,7 +88,7 @@ def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
 
 
 def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, seed: int, progress: Progress) -> None:
-    costs = engine.cost(config)
+    costs, started = engine.cost(config), time.perf_counter()
     curve: list[dict[str, float]] = []
     name = f"val_{engine.task.metric}"
 
@@ -115,7 +115,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
             },
             delta=engine.delta(costs),
             epochs=len(curve),
-            seconds=0.0 if outcome is None else outcome.seconds,
+            seconds=time.perf_counter() - started if outcome is None else outcome.seconds,
             curve=curve,
         )
 
@@ -127,7 +127,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
     except MpsearchError as error:
         study.fail(trial, f"{type(error).__name__}: {error}", record=record(None))
     else:
-        save_weights(weights_file(study, trial.number), outcome.state)
+        save_weights(weights_file(study, trial.number), outcome.state, config)
         study.complete(trial, record(outcome))
         _forget_weights(study)
 
@@ -137,18 +137,27 @@ def weights_file(study: Study, number: int) -> Path:
     return study.folder / f"trial-{number}.npz"
 
 
-def save_weights(path: Path, state: Sequence[np.ndarray]) -> None:
-    """Write weights and ranges, whole or not at all."""
+def save_weights(path: Path, state: Sequence[np.ndarray], config: Config) -> None:
+    """Write weights and ranges, and which config they are of, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")
-    np.savez(partial, *state)
+    np.savez(partial, *state, config_fingerprint=np.array(config.fingerprint))
     partial.replace(path)
 
 
-def load_weights(path: Path) -> list[np.ndarray]:
-    """Weights and ranges as `save_weights` wrote them."""
+def load_weights(path: Path, config: Config) -> list[np.ndarray]:
+    """Weights and ranges as `save_weights` wrote them.
+
+    Raises:
+        StudyError: they are of another config.
+    """
     with np.load(path) as stored:
-        return [stored[name] for name in stored.files]
+        if _FINGERPRINT in stored.files and str(stored[_FINGERPRINT]) != config.fingerprint:  # older files don't say
+            raise StudyError(
+                f"the weights in {path} are of another config ({stored[_FINGERPRINT]} in place of "
+                f"{config.fingerprint}): they were put there from elsewhere, remove them"
+            )
+        return [stored[name] for name in stored.files if name != _FINGERPRINT]
 
 
 def _forget_weights(study: Study) -> None:

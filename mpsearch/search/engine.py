@@ -45,6 +45,7 @@ class Engine:
         file: the space file.
         report: called after each epoch, where the float model has to be trained first.
         extra_alphas: scale modes that sites can take besides those of their menus.
+        data: the task's, where it is loaded already.
 
     Attributes:
         task, data: of the space file.
@@ -52,10 +53,16 @@ class Engine:
         cost: the bit cost of its configs.
     """
 
-    def __init__(self, file: SpaceFile, report: Report | None = None, extra_alphas: Sequence[Alpha] = ()) -> None:
+    def __init__(
+        self,
+        file: SpaceFile,
+        report: Report | None = None,
+        extra_alphas: Sequence[Alpha] = (),
+        data: Data | None = None,
+    ) -> None:
         self.file = file
         self.task: Task = file.task
-        self.data: Data = file.task.data()
+        self.data: Data = file.task.data() if data is None else data
         model = float_model(file.task, self.data, file.path.parent, report)
         self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
         samples = self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x))

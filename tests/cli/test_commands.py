@@ -73,6 +73,7 @@ def test_the_main_path(mpsearch, folder, monkeypatch):
     code, out, _ = mpsearch("export", "mine", "--out", "out")
     assert code == 0
     assert "trial weights" in out
+    assert "another fine-tuning" not in out
     code, out, _ = mpsearch("finetune", "mine", "--json", "--alpha", "auto_po2")
     assert code == 0
     tuned = json.loads(out)[0]
@@ -85,14 +86,44 @@ def test_the_main_path(mpsearch, folder, monkeypatch):
     assert code == 0
     assert json.loads(out)["weights"] == "fine-tuned"
     assert (folder / "out" / "model.keras").exists()
+    code, out, _ = mpsearch("export", "mine", "--out", "out", "--force")
+    assert code == 0
+    number = tuned["trial"]
+    assert f"to export that: mpsearch export mine --trial {number} --alpha auto_po2 --out out --force" in out
+
     (folder / "mine.py").write_text(TINY.read_text() + "# changed\n")
-    code, _, err = mpsearch("study", "run", "mine", "--trials", "3")
-    assert code == 1
-    assert "+# changed" in err
-    assert "--accept-change" in err
-    code, out, _ = mpsearch("study", "run", "mine", "--trials", "3", "--accept-change", "--json")
+    for words in (("study", "run", "mine", "--trials", "3"), ("finetune", "mine"), ("export", "mine", "--out", "no")):
+        code, _, err = mpsearch(*words)
+        assert code == 1
+        assert "+# changed" in err
+        assert "--accept-change" in err
+    code, out, _ = mpsearch("study", "run", "mine", "--trials", "2", "--accept-change")
+    assert (code, "has 2 trials already" in out) == (0, True)
+    code, out, _ = mpsearch("study", "run", "mine", "--trials", "3", "--json")
     assert code == 0
     assert json.loads(out)[0]["state"] == "complete"
+    code, out, _ = mpsearch("study", "show", "mine")
+    assert out.count(" before ") == 2 + 1
+    assert "changed" in out
+    (folder / "mine.py").write_text(TINY.read_text())
+    code, out, _ = mpsearch("export", "mine", "--out", "again", "--accept-change")
+    assert code == 0
+
+
+def test_a_grid_ends_cleanly_with_the_best(mpsearch, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    text = (
+        TINY.read_text()
+        .replace("bits(2, 4, 8", "bits(8")
+        .replace("bits(8, 16", "bits(8")
+        .replace("bits(4, 8", "bits(8")
+    )
+    (folder / "grid.py").write_text(text + 'space.at("dw", kernel=bits(4, 8))\n')
+    assert mpsearch("study", "create", "--space", "grid.py", "--sampler", "grid")[0] == 0
+    code, out, _ = mpsearch("study", "run", "grid")
+    assert code == 0
+    assert "grid: best" in out
+    assert "ended after 2 trials: all 2 configs of the grid were tried" in out
 
 
 def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, tiny_engine, tmp_path, monkeypatch):
@@ -111,6 +142,7 @@ def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, ti
         (("study", "create", "--space", "none.py"), 1, "error: there is no space file `none.py`"),
         (("export", "x", "--out", "y", "--format", "onnx"), 1, "--format must be keras, but got 'onnx'"),
         (("finetune", "x", "--alpha", "auto_po3"), 1, "must be one of"),
+        (("study", "list", "--storage", "sqlite://"), 1, "keeps its data in memory"),
         (("study", "run"), 2, "Missing argument"),
         (("study", "run", "x", "--trials", "0"), 2, "trials"),
         (("nonsense",), 2, "nonsense"),

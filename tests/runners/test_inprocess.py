@@ -13,7 +13,7 @@ import pytest
 
 from mpsearch.errors import StudyError
 from mpsearch.records import State
-from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, weights_file
+from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, save_weights, weights_file
 from mpsearch.search.engine import Outcome
 from mpsearch.study import Study, open_study
 from mpsearch.training import History
@@ -67,7 +67,7 @@ def test_a_run_stores_all_that_is_known_of_a_trial(tiny_study, tiny_engine):
     best = study.best()[0]
     assert best.score == max(r.score for r in records)
     tiny_engine.network.set_config(best.config)
-    tiny_engine.network.load_state(load_weights(weights_file(study, best.number)))
+    tiny_engine.network.load_state(load_weights(weights_file(study, best.number), best.config))
     session = tiny_engine.session("adam")
     assert session.evaluate(tiny_engine.data, tiny_engine.data.validation)["accuracy"] == pytest.approx(best.metric)
 
@@ -199,14 +199,26 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
             assert origins == ({"grid"} if sampler == "grid" else {"uniform 8", "tpe"}), (first, second)
 
 
-def test_a_config_that_breaks_three_times_is_failed(tiny_study, tiny_engine):
+def test_a_config_whose_process_dies_three_times_is_failed(tiny_study, tiny_engine):
     study = tiny_study()
-    for attempt in range(3):
-        with pytest.raises(KeyboardInterrupt):
-            run(study, tiny_engine, 1, Silent(interrupt_at=(attempt, 0)))
+    for _ in range(3):
+        study.ask(tiny_engine.network.space)
+        open_study("tiny").recover()
     records = study.records()
     assert [r.state for r in records] == [State.BROKEN, State.BROKEN, State.FAILED]
-    assert records[-1].cause == "interrupted; tried 3 times"
+    assert len({r.fingerprint for r in records}) == 1
+    assert records[-1].cause == "its process died; tried 3 times"
+
+
+def test_a_config_is_never_given_up_for_interruptions_by_its_user(tiny_study, tiny_engine):
+    study = tiny_study()
+    for attempt in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(study, tiny_engine, 1, Silent(interrupt_at=(attempt, 0)))
+    run(study, tiny_engine, 1, Silent())
+    records = study.records()
+    assert [r.state for r in records] == [State.BROKEN] * 4 + [State.COMPLETE]
+    assert len({r.fingerprint for r in records}) == 1
 
 
 def test_a_config_trained_before_is_answered_and_marked(tiny_study, tiny_engine):
@@ -239,6 +251,7 @@ def test_a_broken_loss_fails_the_trial_with_its_cause_and_the_study_goes_on(tiny
     run(study, tiny_engine, 2, Silent())
     assert [r.state for r in study.records()] == [State.FAILED, State.COMPLETE]
     assert "TrainingError: the loss became nan in epoch 1" in study.records()[0].cause
+    assert study.records()[0].seconds > 0
     assert study.records()[1].metric > 0.2  # the NaN left nothing behind
 
 
@@ -253,6 +266,7 @@ def test_the_median_pruner_stops_hopeless_trials_and_keeps_their_curve(tiny_stud
     assert pruned.state is State.PRUNED
     assert len(pruned.curve) == pruned.epochs == 1
     assert "pruned after epoch 1" in pruned.cause
+    assert pruned.seconds > 0
 
 
 def test_grid_visits_every_config_once_and_then_says_so(tiny_study, tiny_engine, monkeypatch):
@@ -260,8 +274,8 @@ def test_grid_visits_every_config_once_and_then_says_so(tiny_study, tiny_engine,
     run(study, tiny_engine, 3, Silent())
     assert [r.config for r in study.records()] == [space.nth(i) for i in range(3)]
     monkeypatch.setattr(type(space), "size", 3)
-    with pytest.raises(StudyError, match="all 3 configs were tried"):
-        run(study, tiny_engine, 4, Silent())
+    assert run(study, tiny_engine, 4, Silent()) == "all 3 configs of the grid were tried"
+    assert len(study.records()) == 3
 
 
 def test_only_the_best_weights_are_kept(tiny_study, tiny_engine, monkeypatch):
@@ -270,6 +284,15 @@ def test_only_the_best_weights_are_kept(tiny_study, tiny_engine, monkeypatch):
     run(study, tiny_engine, 4, Silent())
     assert {path.name for path in study.folder.glob("*.npz")} == {f"trial-{r.number}.npz" for r in study.best(2)}
     assert KEPT_WEIGHTS >= 2
+
+
+def test_weights_of_another_config_are_refused(tiny_study, tiny_engine):
+    study, space = tiny_study(), tiny_engine.network.space
+    path = weights_file(study, 0)
+    save_weights(path, tiny_engine.network.state(), space.uniform(8))
+    load_weights(path, space.uniform(8))
+    with pytest.raises(StudyError, match="are of another config"):
+        load_weights(path, space.uniform(4))
 
 
 def test_a_study_is_run_by_one_process_at_a_time(tiny_study, tiny_engine):

@@ -1,0 +1,68 @@
+"""What several commands do: choose trials, build the engine."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mpsearch.cli.silence import import_tensorflow
+from mpsearch.errors import ConfigError, StudyError
+
+if TYPE_CHECKING:
+    from mpsearch.config import Alpha
+    from mpsearch.records import TrialRecord
+    from mpsearch.search.engine import Engine
+    from mpsearch.study import Study
+
+
+def say(line: str) -> None:
+    """Tell a user something beside the results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def chosen_trials(study: "Study", trial: str, top: int) -> "list[TrialRecord]":
+    """The trials that `--trial` and `--top` name; in place of answered ones, those that they were answered from.
+
+    Raises:
+        ConfigError: both are given, or the trial is neither a number nor "best".
+        StudyError: there are none.
+    """
+    if trial == "best":
+        found = study.best(top)
+        if not found:
+            raise StudyError(f"`{study.name}` has no complete trial yet: mpsearch study run {study.name}")
+        return found
+    if top != 1:
+        raise ConfigError("--top chooses among the best: give either --trial or --top")
+    if not trial.isdigit():
+        raise ConfigError(f"--trial must be a number or best, but got {trial!r}")
+    record = study.record(int(trial))
+    if record.answered_from is not None:
+        say(f"trial {record.number} was answered from trial {record.answered_from}, which is taken in its place")
+    return [study.trained(record)]
+
+
+def accept_early(study: "Study", accept: bool) -> None:
+    """Take over a change, where that is asked for, although nothing is to be run."""
+    from mpsearch.changes import check_file, space_file_of
+
+    if accept:
+        check_file(study, space_file_of(study), accept)
+        import_tensorflow()
+        from mpsearch.creation import checked_inputs
+
+        checked_inputs(study, accept, say)
+
+
+def open_engine(study: "Study", quiet: bool, accept: bool = False, extra_alphas: "Sequence[Alpha]" = ()) -> "Engine":
+    """The engine for a study's space file, if that hasn't changed; a changed one is refused at once."""
+    from mpsearch.changes import check_file, space_file_of
+
+    file = space_file_of(study)
+    check_file(study, file, accept)
+    if not quiet:
+        print("loading the model and data …", flush=True)
+    import_tensorflow()
+    from mpsearch.cli.progress import EpochProgress
+    from mpsearch.creation import engine_of
+
+    return engine_of(study, accept, extra_alphas, EpochProgress("float", file.task.float_recipe.epochs, quiet), say)

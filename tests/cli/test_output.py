@@ -1,0 +1,71 @@
+"""Tables: readable at any width, cells taken literally."""
+
+import pytest
+
+from mpsearch.cli.output import UNBOUNDED, table_text
+from mpsearch.cli.tables import remarks, trial_rows
+from mpsearch.records import State, TrialRecord
+
+RECORDS = [
+    TrialRecord(0, State.COMPLETE, metric=0.9943, score=1.0443, costs={"total_bits": 184_560}, delta=0.0503, epochs=3,
+                seconds=19.83, origin="uniform 8"),
+    TrialRecord(117, State.FAILED, costs={"total_bits": 12_184_560}, delta=-0.1203, epochs=1, seconds=1901.3,
+                origin="tpe", cause="TrainingError: the loss became nan in epoch 2: lower the learning rate"),
+    TrialRecord(118, State.COMPLETE, metric=0.9943, score=1.0443, costs={"total_bits": 184_560}, delta=0.0503,
+                origin="tpe", answered_from=0),
+]  # fmt: skip
+SPARE = ("epochs", "seconds", "origin")
+
+
+@pytest.mark.parametrize("width", [66, 80, 200, UNBOUNDED])
+def test_a_trial_takes_one_line_whatever_the_width(width):
+    text = table_text(trial_rows(RECORDS, "accuracy"), "trials", SPARE, width)
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert all(len(line) <= width for line in lines)
+    title, head, rule, *rows = [line for line in lines if "too narrow" not in line]
+    assert title.strip() == "trials"
+    assert head.split()[:3] == ["trial", "state", "accuracy"]
+    assert set(rule.strip()) == {"─"}
+    assert [row.split()[:2] for row in rows] == [["0", "complete"], ["117", "failed"], ["118", "complete"]]
+    assert "12,184,560" in rows[1]
+
+
+def test_columns_that_do_not_fit_are_named():
+    rows = trial_rows(RECORDS, "accuracy")
+    assert "too narrow" not in table_text(rows, "", SPARE, 200)
+    narrow = table_text(rows, "", SPARE, 70)
+    assert "too narrow for: epochs, seconds" in narrow
+    assert "origin" in narrow
+
+
+def test_the_widest_text_folds_and_nothing_of_it_is_lost():
+    rows = [{"what": "versions", "value": "tensorflow 2.21.0, " * 20}, {"what": "seed", "value": "1"}]
+    text = table_text(rows, "study", (), 80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert text.replace("\n", "").count("tensorflow") + text.count("tensor\n") >= 18
+    assert sum("versions" in line for line in text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("cell", ["[auto] mean", "[/x] crash", "[bold]plain[/bold]"])
+def test_cells_and_titles_are_taken_literally(cell):
+    text = table_text([{"a [b]": cell}], cell, (), 80)
+    assert text.count(cell) == 2
+    assert "a [b]" in text
+
+
+def test_a_table_that_is_piped_is_as_wide_as_it_needs():
+    long = "x" * 300
+    assert long in table_text([{"a": 1, "b": long, "c": 2}], "", (), UNBOUNDED)
+
+
+def test_no_rows_are_said_to_be_none():
+    assert table_text([], "studies", (), 80) == "studies: none\n"
+
+
+def test_causes_answers_and_changes_are_said_below():
+    said = remarks([*RECORDS, TrialRecord(3, State.COMPLETE, before_change=True)])
+    assert said[0] == f"trial 117: {RECORDS[1].cause}"
+    assert said[1] == "trial 118: same config as trial 0, answered from it"
+    assert said[2].startswith("change before: trained before an accepted change")
+    assert "change" not in trial_rows(RECORDS, "accuracy")[0]
+    assert trial_rows([TrialRecord(3, State.COMPLETE, before_change=True)], "accuracy")[0]["change"] == "before"
