@@ -48,8 +48,21 @@ class Selector:
 
     def matches(self, site: SiteFacts) -> bool:
         """Whether a site is meant."""
-        if not any(self._matches(name, site.layer_class) for name in (site.layer, part_of(site))):
-            return False
+        return self.matches_pattern(site) and self._holds(site)
+
+    def matches_pattern(self, site: SiteFacts) -> bool:
+        """Whether a site is of a layer that matches the pattern, whatever `where` says of it."""
+        return any(self._matches(name, site.layer_class) for name in (site.layer, part_of(site)))
+
+    def matches_layer(self, layer: LayerFacts) -> bool:
+        """Whether a layer, with sites or without, matches the pattern."""
+        return self._matches(layer.name, layer.layer_class)
+
+    def names(self, site: SiteFacts) -> bool:
+        """Whether the pattern is the very name of the site's layer: neither a glob nor a class."""
+        return isinstance(self.pattern, str) and self.pattern in (site.layer, part_of(site))
+
+    def _holds(self, site: SiteFacts) -> bool:
         if self.where is None:
             return True
         try:
@@ -59,14 +72,6 @@ class Selector:
         if not isinstance(answer, (bool, np.bool_)):
             raise SpaceError(f"`where` must return True or False, but at `{site.name}` it returned {answer!r}")
         return bool(answer)
-
-    def matches_layer(self, layer: LayerFacts) -> bool:
-        """Whether a layer, with sites or without, matches the pattern."""
-        return self._matches(layer.name, layer.layer_class)
-
-    def names(self, site: SiteFacts) -> bool:
-        """Whether the pattern is the very name of the site's layer: neither a glob nor a class."""
-        return isinstance(self.pattern, str) and self.pattern in (site.layer, part_of(site))
 
     def _matches(self, name: str, layer_class: str) -> bool:
         if isinstance(self.pattern, re.Pattern):
@@ -96,16 +101,16 @@ def select(
     Raises:
         SpaceError: no site is meant.
     """
-    matching = [site for site in facts.sites if selector.matches(site)]
-    found = [site.name for site in matching if site.role in roles]
+    matching = [site for site in facts.sites if selector.matches_pattern(site)]
+    of_roles = [site for site in matching if site.role in roles]
+    found = [site.name for site in of_roles if selector.matches(site)]
     if found:
         return found
-    layers = [layer for layer in facts.layers if selector.matches_layer(layer)]
-    unfiltered = [site for site in facts.sites if Selector(selector.pattern).matches(site) and site.role in roles]
-    if unfiltered:
+    if of_roles:
         raise SpaceError(
-            f"{statement} matches {_some(site.name for site in unfiltered)}, but `where` holds for none of them"
+            f"{statement} matches {_some(site.name for site in of_roles)}, but `where` holds for none of them"
         )
+    layers = [layer for layer in facts.layers if selector.matches_layer(layer)]
     if not layers and not matching:
         known = [*(layer.name for layer in facts.layers), *map(part_of, facts.sites)]
         known += [layer.layer_class for layer in facts.layers]

@@ -46,6 +46,12 @@ def test_a_predicate_narrows_a_pattern_by_site_facts():
     assert kernels(Conv2D, lambda site: "input/activation" in site.producers) == ["conv_1"]
 
 
+def test_a_predicate_is_asked_of_sites_that_may_be_meant_alone():
+    asked = []
+    kernels("conv_*", lambda site: bool(asked.append(site.name)) or True)
+    assert set(asked) == {"conv_1/kernel", "conv_10/kernel"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
@@ -70,8 +76,8 @@ def test_parts_and_applications_of_a_layer_are_named_too(pattern, found):
         (Selector, None, "x matches no layer of `chain`; there are input, conv_1"),
         ("input", None, r"x matches input \(InputLayer\), but none has a quantizable kernel"),
         ("conv_*", lambda site: False, "x matches conv_1/kernel, conv_10/kernel, but `where` holds for none of them"),
-        ("*", lambda site: site.size > 3, "`where` failed at `input/activation`: AttributeError"),
-        ("*", lambda site: site.elements, "must return True or False, but at `input/activation` it returned 6"),
+        ("*", lambda site: site.size > 3, "`where` failed at `conv_1/kernel`: AttributeError"),
+        ("*", lambda site: site.elements, "must return True or False, but at `conv_1/kernel` it returned 30"),
     ],
 )
 def test_selectors_that_mean_nothing_are_refused(pattern, where, message):

@@ -86,6 +86,15 @@ def test_drawing_and_walking_never_leave_it(problem, seed):
     assert diagram.walk(lambda choice, positions: rng.choice(positions)) in expected
 
 
+def test_what_only_later_choices_forbid_is_cut_off():
+    # 8 and 16 leave the third choice something, but the second then leaves it nothing
+    limits = [(0, Comparison.AT_MOST, 2), (2, Comparison.AT_MOST, 1)]
+    diagram = Diagram([[2, 4, 8, 16], [2, 4], [2, 4, 8, 16]], limits)
+    assert diagram.possible() == [[0, 1], [0, 1], [0, 1]]
+    assert diagram.walk(lambda choice, positions: max(positions)) == [1, 1, 1]
+    assert diagram.cheapest([[0, 0, -9, -9], [0, 0], [0, 0, 0, 0]]) == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     "limits",
     [
