@@ -13,13 +13,15 @@ import keras
 import numpy as np
 from qkeras.utils import load_qmodel
 
+from mpsearch.batches import Ends
 from mpsearch.config import Config
-from mpsearch.data import Data, Split
+from mpsearch.data import Data
 from mpsearch.errors import ExportError
 from mpsearch.export.qkeras_model import Codes, activation_scale, exported_kernel, qkeras_model, weight_codes_of
 from mpsearch.network.adapters import activation_name, adapter_of
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.network.graph import submodel
+from mpsearch.network.graph import functional, submodel
+from mpsearch.split import Split
 
 SAMPLES = 2000  # of the validation split, at most
 BATCH = 200
@@ -121,7 +123,7 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
     differences, agreements = [], []
     spreads = [0.0] * len(ends)
     for start in range(0, len(split), BATCH):
-        x = _inputs(data, split, np.arange(start, min(start + BATCH, len(split))))
+        x = _inputs(network, data, split, np.arange(start, min(start + BATCH, len(split))))
         expected, found = (
             [np.asarray(output, np.float64) for output in keras.tree.flatten(model(x, training=False))]
             for model in pair
@@ -142,14 +144,17 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
     doubtful = np.flatnonzero(difference > TOLERANCE)
     for start in range(0, len(doubtful), BATCH):
         numbers = doubtful[start : start + BATCH]
-        _check_boundaries(network, reloaded, _inputs(data, split, numbers), numbers)
+        _check_boundaries(network, reloaded, _inputs(network, data, split, numbers), numbers)
     certain = np.delete(difference, doubtful)
     return Verification(len(split), agreement, float(certain.max(initial=0.0)), len(doubtful), kernels)
 
 
-def _inputs(data: Data, split: Split, numbers: np.ndarray) -> Any:
-    """The model's inputs for some samples of a split."""
-    return data.inputs(keras.tree.map_structure(lambda array: array[numbers], split.x))
+def _inputs(network: ElasticNetwork, data: Data, split: Split, numbers: np.ndarray) -> Any:
+    """Some samples of a split as the network's and the file's models take them."""
+    x = data.inputs(split.take(numbers).x)
+    arranged = Ends.of(network.float_model).arrange_inputs(x)
+    flat = list(arranged) if isinstance(arranged, tuple) else [arranged]
+    return keras.tree.pack_sequence_as(functional(network.model)._inputs_struct, flat)
 
 
 def _ends(network: ElasticNetwork) -> list[tuple[str, bool]]:

@@ -8,6 +8,7 @@ import pytest
 from qkeras.utils import load_qmodel
 
 from mpsearch.config import Config, QuantizerSpec, Role
+from mpsearch.data import Data, Split
 from mpsearch.export.keras_file import verify, without_mask_warnings
 from mpsearch.export.qkeras_model import qkeras_model
 from mpsearch.menu import bits
@@ -69,27 +70,15 @@ def test_a_step_trains_every_weight(name):
     assert len(still) <= 1, still
 
 
-class Everything:
-    """All samples as a split whose data needs no preparing."""
-
-    def __init__(self, x):
-        self.x = x
-
-    def __len__(self):
-        return len(keras.tree.flatten(self.x)[0])
-
-    def inputs(self, x):
-        return x
-
-
 @pytest.mark.parametrize("name", ZOO)
 def test_the_exported_file_is_the_network(name, tmp_path):
     _, x, network = made(name)
     config = network.space.uniform(8)
     network.set_config(config)
+    split = Split(x, np.zeros(len(keras.tree.flatten(x)[0])))
     with without_mask_warnings():
         qkeras_model(network, config).save(tmp_path / "model.keras")
         reloaded = load_qmodel(str(tmp_path / "model.keras"), compile=False)
-        verification = verify(network, config, reloaded, Everything(x), Everything(x))
+        verification = verify(network, config, reloaded, Data(split, split, split), split)
     assert verification.kernels == sum(1 for _ in network.facts.of(Role.KERNEL))
     assert verification.largest_difference < 1e-5
