@@ -29,11 +29,16 @@ class PrivatePackage:
     """The package of one space file: the file itself, and what it imports from its folder.
 
     Args:
-        folder: of the space file.
+        path: of the space file.
+
+    Attributes:
+        folder: of the space file, absolute.
+        name: of the package.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, path: Path) -> None:
+        self.folder = path.parent.resolve()
+        self._path = self.folder / path.name
         self.name = f"mpsearch_space_{next(_numbers)}"
         self.builtins = {**vars(builtins), "__import__": self._import}
         package = ModuleType(self.name, f"Modules of {self.folder}.")
@@ -41,13 +46,13 @@ class PrivatePackage:
         sys.modules[self.name] = package
         _FINDER.packages[self.name] = self
 
-    def execute(self, code: CodeType, stem: str) -> dict[str, Any]:
+    def execute(self, code: CodeType) -> dict[str, Any]:
         """Execute the space file's code as a module of this package; its global names.
 
         Whatever it raises passes through, and then none of its modules stays behind.
         """
-        module = ModuleType(f"{self.name}.{stem.replace('.', '_')}")
-        module.__file__ = code.co_filename
+        module = ModuleType(f"{self.name}.{self._path.stem.replace('.', '_')}")
+        module.__file__ = str(self._path)
         module.__package__ = self.name
         names = vars(module)
         names["__builtins__"] = self.builtins

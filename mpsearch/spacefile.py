@@ -91,7 +91,7 @@ def load_space_file(path: Path, text: str | None = None) -> SpaceFile:
     them anew, and two space files with modules of one name each get theirs.
 
     Args:
-        path: the file; imports and `__file__` refer to it.
+        path: the file; imports and `__file__`, which is absolute, refer to it.
         text: its text, where it is not to be read from the file.
 
     Raises:
@@ -101,8 +101,8 @@ def load_space_file(path: Path, text: str | None = None) -> SpaceFile:
     text = path.read_text(encoding="utf-8") if text is None else text
     try:
         code = compile(text, str(path), "exec", dont_inherit=True)
-        package = PrivatePackage(path.parent)
-        names = package.execute(code, path.stem)
+        package = PrivatePackage(path)
+        names = package.execute(code)
     except MpsearchError as error:
         raise type(error)(f"{path}{_line_of(error, path)}: {error}") from error
     except Exception as error:

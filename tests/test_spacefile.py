@@ -149,6 +149,16 @@ def test_a_space_file_executed_again_imports_its_modules_anew_and_its_hash_tells
     assert old.hash == same.hash != new.hash
 
 
+def test_a_space_file_knows_where_it_is_from_whatever_folder_its_functions_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "a", (2, 4), "a")
+    text = USING.format(imports=IMPORTS["later"][0], later=IMPORTS["later"][1] + "; return build(), __file__")
+    (tmp_path / "a" / "mine.py").write_text(text)
+    file = load_space_file(Path("a") / "mine.py")
+    monkeypatch.chdir(tmp_path / "a")
+    assert file.task.model() == ("a", str((tmp_path / "a" / "mine.py").resolve()))
+
+
 def test_the_hash_of_a_file_alone_is_that_of_its_text(tmp_path):
     file = load_space_file(written(tmp_path, GOOD))
     assert file.hash == hashlib.sha256(GOOD.encode()).hexdigest()[:16]
