@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mpsearch.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mpsearch import datasets, models, schedules
+    from mpsearch import datasets, models, schedules, search
+    from mpsearch.api import Search
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.costs.bits import BitCost, ReferenceBits
     from mpsearch.data import Data, Split, Stream
@@ -30,6 +31,7 @@ __all__ = [
     "MpsearchError",
     "QuantizerSpec",
     "ReferenceBits",
+    "Search",
     "Space",
     "Split",
     "Stream",
@@ -42,6 +44,7 @@ __all__ = [
     "models",
     "register_layer",
     "schedules",
+    "search",
 ]
 
 _HOMES = {
@@ -53,6 +56,7 @@ _HOMES = {
     "MpsearchError": "mpsearch.errors",
     "QuantizerSpec": "mpsearch.config",
     "ReferenceBits": "mpsearch.costs.bits",
+    "Search": "mpsearch.api",
     "Space": "mpsearch.space",
     "Split": "mpsearch.data",
     "Stream": "mpsearch.data",
@@ -68,6 +72,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("datasets", "models", "schedules"):
+    if name in ("datasets", "models", "schedules", "search"):
         return import_module(f"mpsearch.{name}")
     raise AttributeError(f"module `mpsearch` has no attribute `{name}`; it has {', '.join(__all__)}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mpsearch.errors import DataMissingError, MpsearchError, StudyError
 from mpsearch.objective import ForgivingFactor
-from mpsearch.spacefile import SpaceFile, find_space_file, load_space_file
+from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile, find_space_file, load_space_file
 from mpsearch.study import Provenance, Study
 
 DIFFERENCE_LINES = 40
@@ -15,8 +15,13 @@ def space_file_of(study: Study) -> SpaceFile:
     """The space file that a study was made of, as it is now.
 
     Raises:
-        StudyError: it isn't where it was.
+        StudyError: it isn't where it was, or there never was one.
     """
+    if study.provenance.space_path == str(PYTHON_OBJECTS):
+        raise StudyError(
+            f"`{study.name}` was made from Python objects, not from a space file: go on with it by "
+            f"mpsearch.search(…, name={study.name!r})"
+        )
     try:
         return load_space_file(find_space_file(study.provenance.space_path))
     except DataMissingError as error:

@@ -25,7 +25,8 @@ class Data:
         train: samples for training and calibration: a Split of arrays or a Stream. A `tf.data.Dataset`, a
             `keras.utils.PyDataset` and a function that makes an iterator of batches become a Stream.
         validation: samples that score the trials of a search.
-        test: samples that the search never touches; fine-tuned models are judged on them.
+        test: samples that the search never touches; fine-tuned models are judged on them. With None nothing can be
+            fine-tuned.
         prepare: turns a batch of stored samples into model inputs (float32), shape (n, ...)
             to (n, ...); None where the stored samples are the inputs. Must be deterministic. Several inputs come and
             go as a tuple or dict.
@@ -37,14 +38,14 @@ class Data:
 
     train: Samples
     validation: Samples
-    test: Samples
+    test: Samples | None
     prepare: Callable[[Arrays], Arrays] | None = None
     name: str = "data"
 
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
             samples: Any = getattr(self, part)
-            if not isinstance(samples, (Split, Stream)):
+            if not isinstance(samples, (Split, Stream)) and (part, samples) != ("test", None):
                 object.__setattr__(self, part, Stream(samples, f"{self.name} {part}"))
 
     def inputs(self, x: Arrays) -> Arrays:
@@ -61,7 +62,7 @@ class Data:
         for samples in (self.train, self.validation, self.test):
             if isinstance(samples, Stream):
                 digest.update(samples.fingerprint.encode())
-            else:
+            elif samples is not None:
                 update(digest, samples)
         for array in flat(self.inputs(self.train.head(1).x)):
             digest.update(array.tobytes())

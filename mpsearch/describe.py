@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +20,8 @@ def describe(value: Any) -> Plain:
     """Plain data that is equal where values are, as far as that can be told.
 
     Numbers, texts and containers are themselves; arrays their shape, type and SHA-256; dataclasses their fields;
-    Keras objects their configuration; functions their source text and the plain values that it refers to. Where there
-    is no source text, a function's name stands for it.
+    Keras objects their configuration without names; functions their source text and the plain values that it refers
+    to. Where there is no source text, a function's name stands for it.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -43,7 +44,10 @@ def describe(value: Any) -> Plain:
         fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
     if hasattr(value, "get_config") and not isinstance(value, type):
-        return {"class": type(value).__qualname__, "config": describe(value.get_config())}
+        config = {key: item for key, item in value.get_config().items() if key != "name"}  # Keras numbers names
+        return {"class": type(value).__qualname__, "config": describe(config)}
+    if isinstance(value, re.Pattern):
+        return {"pattern": value.pattern, "flags": value.flags}
     if callable(value):
         return _function(value)
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}

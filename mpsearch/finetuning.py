@@ -77,10 +77,12 @@ def finetune(
         report: called after each epoch.
 
     Raises:
-        StudyError: the trial has no config.
+        StudyError: the trial has no config, or the data no test split.
         ConfigError: the scale mode can't be changed so.
         TrainingError: the loss became NaN or infinite.
     """
+    if engine.data.test is None:
+        raise StudyError("fine-tuned models are judged on a test split, but the data has none")
     record = study.trained(record)
     config = config_to_tune(record, changed_alpha)
     folder = _folder(study, record.number, changed_alpha)
@@ -137,6 +139,7 @@ def _finetune(
                 callback.csv_file.close()
         raise
     engine.network.load_state(load_weights(weights, config))
+    assert engine.data.test is not None
     test = session.evaluate(engine.data, engine.data.test)[engine.task.metric]
     costs = engine.cost(config)
     result = FineTuned(

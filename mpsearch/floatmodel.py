@@ -55,11 +55,7 @@ def train_float(task: Task, data: Data, report: Report | None = None) -> History
     history = session.fit(data, recipe, FLOAT_SEED, report, keep_best=True)
     for variable, value in zip(model.weights, history.best_state or [], strict=True):
         variable.assign(value)
-    target = cached_weights(task, data)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"partial-{target.name}")
-    model.save_weights(partial)
-    partial.replace(target)
+    _save(model, cached_weights(task, data))
     return history
 
 
@@ -78,6 +74,26 @@ def cached_weights(task: Task, data: Data) -> Path:
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / "float" / f"{key}.weights.h5"
+
+
+def keep_weights(model: keras.Model) -> Path:
+    """Keep the weights of a built model in the cache; the file, named by architecture and weights."""
+    built = functional(model)
+    digest = hashlib.sha256(json.dumps(architecture(built), sort_keys=True).encode())
+    for weights in built.get_weights():
+        digest.update(np.ascontiguousarray(weights).data)
+    target = cache_folder() / "float" / f"given-{digest.hexdigest()[:16]}.weights.h5"
+    if not target.exists():
+        _save(built, target)
+    return target
+
+
+def _save(model: keras.Model, target: Path) -> None:
+    """Write weights, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"partial-{target.name}")
+    model.save_weights(partial)
+    partial.replace(target)
 
 
 def architecture(model: keras.Model) -> Any:

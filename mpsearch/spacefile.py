@@ -17,6 +17,9 @@ from mpsearch.task import Task
 NAMES: dict[str, type] = {"task": Task, "space": Space, "forgiving": ForgivingFactor, "reference": ReferenceBits}
 """What a space file may define; `task` and `space` it must."""
 
+PYTHON_OBJECTS = Path("(Python objects)")
+"""In place of the path of a space file, where a study was made without one."""
+
 
 @dataclass(frozen=True)
 class SpaceFile:

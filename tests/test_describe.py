@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -37,6 +38,8 @@ def test_what_differs_is_told_apart_and_all_is_plain():
         np.float32(1.5),
         keras.losses.mean_squared_error,
         Path("a"),
+        re.compile("a"),
+        re.compile("a", re.IGNORECASE),
         {3, 1},
         object(),
         Path,
@@ -52,3 +55,7 @@ def test_functions_are_their_source_and_what_it_refers_to():
     assert found["source"].strip() == "return lambda x, rng: x * factor"
     assert found["refers to"] == {"factor": 2}
     assert describe(keras.losses.mean_squared_error).startswith("keras")
+
+
+def test_names_that_keras_numbers_make_no_difference():
+    assert describe(keras.layers.RandomFlip()) == describe(keras.layers.RandomFlip())

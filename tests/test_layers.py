@@ -48,8 +48,9 @@ TABLE = (
     ("finetuning",),
     ("baselines", "analysis", "export", "report"),
     ("models", "datasets"),
-    ("__init__",),  # the public names: what a space file needs
     ("cli",),
+    ("api",),
+    ("__init__",),  # the public names
 )
 LEVEL = {name: level for level, names in enumerate(TABLE) for name in names}
 FREE_OF_KERAS = (

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -44,7 +45,7 @@ class RunProgress:
         self._first = finished
 
     def __enter__(self) -> "RunProgress":
-        if sys.stdout.isatty() and not self._quiet:
+        if not self._quiet and (sys.stdout.isatty() or _in_notebook()):
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             columns = (
@@ -99,6 +100,13 @@ class RunProgress:
             self._bar.update(
                 self._task, description=f"trial {number} · epoch {epoch}/{self._epochs}{now}{best}", left=self._left()
             )
+
+
+def _in_notebook() -> bool:
+    """Whether rich can show a bar in a Jupyter notebook, for which it needs ipywidgets."""
+    from rich.console import Console
+
+    return Console().is_jupyter and find_spec("ipywidgets") is not None
 
 
 class EpochProgress:

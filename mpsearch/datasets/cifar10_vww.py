@@ -47,7 +47,7 @@ def cifar10_vww(
     data = cifar10(train, validation, validation_from=validation_from)
     animal = np.array([name in _ANIMALS for name in CIFAR10_CLASSES], dtype=np.int64)
 
-    def relabel(split: Samples) -> Split:
+    def relabel(split: Samples | None) -> Split:
         assert isinstance(split, Split)
         return Split(split.x, animal[split.y])
 

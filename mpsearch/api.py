@@ -1,0 +1,338 @@
+"""Search from Python: what the commands do, with objects in place of a space file."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from mpsearch.cli.progress import EpochProgress, RunProgress
+from mpsearch.config import Alpha, parse_alpha
+from mpsearch.costs.bits import ReferenceBits
+from mpsearch.creation import check_unchanged, float_weights, provenance_of, resolve, uniform_config
+from mpsearch.data import Data, Split
+from mpsearch.describe import describe
+from mpsearch.errors import ConfigError, StudyError
+from mpsearch.export.keras_file import Verification, export_keras
+from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
+from mpsearch.floatmodel import architecture, keep_weights
+from mpsearch.network.graph import functional
+from mpsearch.objective import ForgivingFactor
+from mpsearch.records import TrialRecord
+from mpsearch.runners.inprocess import run
+from mpsearch.search.engine import Engine
+from mpsearch.space import Space
+from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
+from mpsearch.study import Study, create_study, open_study, study_names
+from mpsearch.task import Loss, Task, Training
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def search(
+    model: keras.Model | Callable[[], keras.Model],
+    data: Data | tuple[Any, ...],
+    space: Space,
+    trials: int = 50,
+    *,
+    name: str | None = None,
+    training: Training | None = None,
+    float_training: Training | None = None,
+    finetuning: Training | None = None,
+    loss: Loss = "sparse_categorical_crossentropy",
+    metric: str = "accuracy",
+    weights: str | Path | None = None,
+    forgiving: ForgivingFactor | None = None,
+    reference: ReferenceBits | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    uniform: Sequence[int] = (),
+    storage: str | None = None,
+    accept_change: bool = False,
+    quiet: bool = False,
+) -> "Search":
+    """Search the bit widths of a model; goes on where an earlier call with the same name stopped.
+
+    Args:
+        model: a float model with its weights, or a function that makes one, which is then trained first, or gets
+            `weights`. A model given together with `float_training` is trained from its weights on.
+        data: the splits, or arrays (x_train, y_train, x_validation, y_validation[, x_test, y_test]).
+        space: what is searched.
+        trials: complete, pruned and failed trials that the study shall have in the end.
+        name: of the study; default: the model's name, or the function's.
+        training, float_training, finetuning, loss, metric, weights: as in a `Task`.
+        forgiving: how much metric a saving is worth.
+        reference: widths that costs are compared with.
+        sampler, pruner, seed: as of `mpsearch study create`, tpe, none and 0 by default; an existing study has them.
+        uniform: widths that a new study tries everywhere first.
+        storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
+        accept_change: go on with a study although data or recipes changed.
+        quiet: show no progress.
+
+    Returns:
+        The study with its engine. Where layers have no names, Keras numbers them through the process: name them, or
+        give a function, if another process shall go on with the study.
+
+    Raises:
+        StudyError: what the study of this name was made of has changed.
+        KeyboardInterrupt: the study can be gone on with by the same call.
+    """
+    task = _task(model, data, training, float_training, finetuning, loss, metric, weights)
+    file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
+    name = name or str(model.name if isinstance(model, keras.Model) else getattr(model, "__name__", "study"))
+    chosen = {"sampler": sampler, "pruner": pruner, "seed": seed}
+    loaded = task.data()
+    resolved = resolve(file, loaded)
+    if name in _known(storage):
+        study = open_study(name, storage)
+        for key, value in chosen.items():
+            was = getattr(study.provenance, key)
+            if value is not None and value != was:
+                raise StudyError(f"the study `{name}` has {key}={was!r}, but got {value!r}: give another name")
+        for note in check_unchanged(study, file, loaded, resolved, accept_change, float_weights(file, loaded)):
+            print(note)
+    else:
+        made = provenance_of(file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none")
+        study = create_study(name, made, storage)
+        for width in uniform:
+            study.enqueue(resolved, uniform_config(resolved, width), f"uniform {width}")
+    return Search(study, file, loaded, quiet).run(trials)
+
+
+class Search:
+    """A study made from Python objects, with what is needed to go on with it.
+
+    Attributes:
+        study: the records in their storage.
+        file: model, data, recipes and space.
+    """
+
+    def __init__(self, study: Study, file: SpaceFile, data: Data, quiet: bool = False) -> None:
+        self.study, self.file = study, file
+        self._data, self._quiet = data, quiet
+        self._engines: dict[tuple[Alpha, ...], Engine] = {}
+
+    def __repr__(self) -> str:
+        found = self.study.best()
+        best = f", best score {found[0].score:.4f} (trial {found[0].number})" if found else ""
+        return f"<study `{self.study.name}`: {self.study.finished} trials{best}>"
+
+    @property
+    def best(self) -> TrialRecord:
+        """The complete trial with the highest score.
+
+        Raises:
+            StudyError: there is none.
+        """
+        found = self.study.best()
+        if not found:
+            raise StudyError(f"`{self.study.name}` has no complete trial yet: .run(trials)")
+        return found[0]
+
+    @property
+    def trials(self) -> "pandas.DataFrame":
+        """All trials, a row each, with their numbers as index; the widths chosen are in columns named by site.
+
+        Raises:
+            ImportError: pandas isn't installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("trials is a table of pandas: pip install 'mpsearch[notebook]'") from error
+        rows = [_row(record) for record in self.study.records()]
+        return pandas.DataFrame(rows, columns=None if rows else ["trial"]).set_index("trial")
+
+    def run(self, trials: int) -> "Search":
+        """Run trials until the study has `trials` finished ones."""
+        if self.study.finished >= trials:
+            return self
+        engine, found = self.engine(), self.study.best()
+        best = found[0].score if found else None
+        epochs, metric = engine.task.training.epochs, engine.task.metric
+        if not self.study.notes("float"):
+            self.study.note("float", {"validation": engine.float_metric()})
+        with RunProgress(trials, self.study.finished, best, epochs, metric, self._quiet) as progress:
+            run(self.study, engine, trials, progress)
+        return self
+
+    def engine(self, extra_alphas: tuple[Alpha, ...] = ()) -> Engine:
+        """What trains the configs; built when it is first needed."""
+        if extra_alphas not in self._engines:
+            report = EpochProgress("float", self.file.task.float_recipe.epochs, self._quiet)
+            self._engines[extra_alphas] = Engine(self.file, report, extra_alphas, self._data)
+            if not self.study.provenance.float_weights:
+                self.study.complement({"float_weights": float_weights(self.file, self._data)})
+        return self._engines[extra_alphas]
+
+    def finetune(self, trial: int | None = None, alpha: str | None = None) -> FineTuned:
+        """Train a trial's config for longer and judge it on the test split.
+
+        Args:
+            trial: its number; default: the best.
+            alpha: scale mode to use in place of auto, for instance "auto_po2".
+
+        Raises:
+            StudyError: the data has no test split, or the trial no config.
+        """
+        record, changed = self._chosen(trial), None if alpha is None else parse_alpha(alpha)
+        report = EpochProgress(f"trial {record.number}", self.file.task.finetune_recipe.epochs, self._quiet)
+        return finetune(self.study, self.engine(_extra(changed)), record, changed, report)
+
+    def export(
+        self, folder: str | Path, trial: int | None = None, alpha: str | None = None, force: bool = False
+    ) -> Verification:
+        """Write `folder/model.keras`, which plain QKeras loads, verified against the searched model.
+
+        The weights are those of the trial's fine-tuning where it has one, else the trial's own.
+
+        Args:
+            folder: to write to.
+            trial: its number; default: the best.
+            alpha: the scale mode that replaced auto in its fine-tuning.
+            force: replace files that are there.
+
+        Raises:
+            StudyError: no weights of the trial are kept.
+            ExportError: it can't be expressed, differs, or files are there already.
+        """
+        record, changed = self._chosen(trial), None if alpha is None else parse_alpha(alpha)
+        tuned = finetuned_of(self.study, record, changed)
+        chosen = tuned or (weights_of(self.study, record) if changed is None else None)
+        if chosen is None:
+            raise StudyError(f"no weights of trial {record.number} are kept: .finetune({record.number}) first")
+        config, state = chosen
+        engine = self.engine(_extra(changed))
+        engine.network.set_config(config)
+        engine.network.load_state(state)
+        about = {
+            "study": self.study.name,
+            "trial": record.number,
+            "weights": "trial" if tuned is None else "fine-tuned",
+        }
+        return export_keras(engine.network, config, self._data, Path(folder), about, force)
+
+    def _chosen(self, trial: int | None) -> TrialRecord:
+        return self.best if trial is None else self.study.record(trial)
+
+
+def _extra(changed: Alpha | None) -> tuple[Alpha, ...]:
+    return () if changed is None else (changed,)
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": record.number,
+        "state": record.state.value,
+        "score": record.score,
+        "metric": record.metric,
+        **record.costs,
+        "delta": record.delta,
+        "epochs": record.epochs,
+        "seconds": record.seconds,
+        "origin": record.origin,
+        "answered_from": record.answered_from,
+        "cause": record.cause,
+        **({} if record.config is None else {site: spec.bits for site, spec in record.config.items()}),
+    }
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Makes copies of a model that was given.
+
+    Attributes:
+        model: whose layers and weights they have.
+    """
+
+    model: keras.Model
+
+    def __call__(self) -> keras.Model:
+        copy = keras.models.clone_model(self.model)
+        copy.set_weights(self.model.get_weights())
+        return copy
+
+
+def _task(
+    model: keras.Model | Callable[[], keras.Model],
+    data: Data | tuple[Any, ...],
+    training: Training | None,
+    float_training: Training | None,
+    finetuning: Training | None,
+    loss: Loss,
+    metric: str,
+    weights: str | Path | None,
+) -> Task:
+    loaded = _data(data)
+    make: Callable[[], keras.Model] = model
+    if isinstance(model, keras.Model):
+        functional(model)  # refuses what can't be copied
+        make = _Given(model)
+        if weights is None and float_training is None:
+            weights = keep_weights(model)
+    return Task(
+        model=make,
+        data=lambda: loaded,
+        weights=weights,
+        training=training or Training(),
+        float_training=float_training,
+        finetuning=finetuning,
+        loss=loss,
+        metric=metric,
+    )
+
+
+def _data(data: Data | tuple[Any, ...]) -> Data:
+    if isinstance(data, Data):
+        return data
+    if not isinstance(data, tuple) or len(data) not in (4, 6):
+        size = f" of {len(data)}" if isinstance(data, tuple) else ""
+        raise ConfigError(
+            "`data` must be a Data, or (x_train, y_train, x_validation, y_validation[, x_test, y_test]), but got "
+            f"{type(data).__name__}{size}"
+        )
+    splits = [Split(*data[i : i + 2]) for i in range(0, len(data), 2)]
+    return Data(splits[0], splits[1], splits[2] if len(splits) == 3 else None)
+
+
+def _file(
+    task: Task,
+    space: Space,
+    model: keras.Model | Callable[[], keras.Model],
+    forgiving: ForgivingFactor,
+    reference: ReferenceBits,
+) -> SpaceFile:
+    """What stands for a space file: its text says what the objects are, as far as that can be told."""
+    described = {
+        "model": _digest(json.dumps(architecture(functional(model)), sort_keys=True).encode())
+        if isinstance(model, keras.Model)
+        else describe(model),
+        "weights": None if task.weights is None else Path(task.weights).name,
+        "prepare": describe(task.data().prepare),
+        "training": describe(task.training),
+        "float_training": describe(task.float_training),
+        "finetuning": describe(task.finetuning),
+        "loss": describe(task.loss),
+        "metric": task.metric,
+        "space": describe(space),
+        "forgiving": describe(forgiving),
+        "reference": describe(reference),
+    }
+    text = json.dumps(described, indent=1, sort_keys=True, default=str)
+    return SpaceFile(PYTHON_OBJECTS, text, task, space, forgiving, reference)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _known(storage: str | None) -> list[str]:
+    try:
+        return study_names(storage)
+    except StudyError:  # there is no storage yet; where it can't be opened, creating a study says so
+        return []

@@ -1,0 +1,176 @@
+"""The Python API: search, go on, look, fine-tune and export, without a space file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import mpsearch
+from mpsearch.api import search
+from mpsearch.errors import ConfigError, DataError, StudyError
+from mpsearch.records import State
+from mpsearch.space import Space
+from mpsearch.study import open_study
+from mpsearch.task import Training
+
+OPTIONS = {"training": Training(epochs=1, learning_rate=2e-3), "sampler": "random", "seed": 3, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def float_model(tiny_engine):
+    """The trained float model of the tiny task, as a user has it."""
+    from mpsearch.floatmodel import float_model
+
+    return float_model(tiny_engine.task, tiny_engine.data, Path())
+
+
+@pytest.fixture(scope="module")
+def space(tiny_engine):
+    return tiny_engine.file.space
+
+
+@pytest.fixture(scope="module")
+def arrays(tiny_engine):
+    data = tiny_engine.data
+    return tuple(array for split in (data.train, data.validation, data.test) for array in (split.x, split.y))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("python")
+
+
+@pytest.fixture(scope="module")
+def found(folder, float_model, arrays, space):
+    """A study of two trials, in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return search(float_model, arrays, space, trials=2, uniform=[8], **OPTIONS)
+
+
+@pytest.fixture
+def inside(folder, found, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+def test_a_model_is_searched_with_its_own_weights(found, float_model, arrays):
+    x, y = arrays[2:4]
+    accuracy = np.mean(np.asarray(float_model(x, training=False)).argmax(axis=1) == y)
+    assert found.engine().float_metric() == pytest.approx(accuracy)
+    assert found.study.name == float_model.name == "tiny"
+    assert [record.state for record in found.study.records()] == [State.COMPLETE] * 2
+    assert found.study.record(0).origin == "uniform 8"
+    assert found.best.score == max(record.score for record in found.study.records())
+    assert repr(found) == f"<study `tiny`: 2 trials, best score {found.best.score:.4f} (trial {found.best.number})>"
+
+
+def test_the_same_call_goes_on_and_gives_the_trials_of_one_call(found, inside, float_model, arrays, space):
+    more = search(float_model, arrays, space, trials=3, **{**OPTIONS, "sampler": None, "seed": None})
+    assert [record.number for record in more.study.records()] == [0, 1, 2]
+    whole = search(float_model, arrays, space, trials=3, name="whole", uniform=[8], **OPTIONS)
+
+    def told(study):
+        return [(record.fingerprint, record.score) for record in study.records()]
+
+    assert told(whole.study) == told(more.study)
+    assert more.run(3) is more  # it has them already
+
+
+def test_what_was_changed_is_refused_with_the_difference(found, inside, float_model, arrays, space):
+    other = {**OPTIONS, "training": Training(epochs=1, learning_rate=1e-3)}
+    with pytest.raises(StudyError, match=r'-  "learning_rate": 0\.002(?s:.*)\+  "learning_rate": 0\.001'):
+        search(float_model, arrays, space, trials=3, **other)
+    with pytest.raises(StudyError, match="data: "):
+        search(float_model, (arrays[0] / 2, *arrays[1:]), space, trials=3, **OPTIONS)
+    with pytest.raises(StudyError, match="seed=3, but got 4: give another name"):
+        search(float_model, arrays, space, trials=3, **{**OPTIONS, "seed": 4})
+    changed = keras.models.clone_model(float_model)
+    with pytest.raises(StudyError, match='"weights": "given-'):
+        search(changed, arrays, space, trials=3, **OPTIONS)
+
+
+def test_trials_are_a_table_with_a_column_for_each_site(found):
+    pytest.importorskip("pandas")
+    trials, records = found.trials, found.study.records()
+    assert trials.index.tolist() == [record.number for record in records]
+    assert trials["score"].tolist() == [record.score for record in records]
+    assert trials["conv/kernel"].tolist() == [record.config["conv/kernel"].bits for record in records]
+    assert trials["total_bits"].tolist() == [record.costs["total_bits"] for record in records]
+    assert trials["state"].tolist() == ["complete"] * len(records)
+
+
+def test_without_pandas_the_extra_is_named(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'mpsearch\[notebook\]'"):
+        _ = found.trials
+
+
+def test_the_best_is_fine_tuned_and_exported(found, inside, arrays, folder):
+    result = found.export("plain", trial=0)
+    assert result.top1_agreement >= 0.999
+    tuned = found.finetune()
+    assert tuned.trial == found.best.number
+    assert tuned.test > 0.4
+    found.export(folder / "tuned")
+    from qkeras.utils import load_qmodel
+
+    model = load_qmodel(str(folder / "tuned" / "model.keras"), compile=False)
+    predicted = np.asarray(model(arrays[4])).argmax(axis=1)
+    assert np.mean(predicted == arrays[5]) == pytest.approx(tuned.test, abs=0.02)
+    with pytest.raises(StudyError, match=r"\.finetune\(0\) first"):
+        found.export("never", trial=0, alpha="auto_po2")
+
+
+def test_a_function_without_weights_is_trained_first(tiny_engine, inside, space):
+    task = tiny_engine.task
+    options = {**OPTIONS, "float_training": task.float_training}
+    made = search(task.model, tiny_engine.data, space, trials=1, **options)
+    assert made.study.name == "tiny_model"
+    assert made.engine().float_metric() == pytest.approx(tiny_engine.float_metric(), abs=0.05)
+    assert "def tiny_model" in open_study("tiny_model").provenance.space_text
+
+
+def test_what_cannot_be_searched_is_refused(inside, float_model, arrays, space):
+    with pytest.raises(ConfigError, match=r"x_validation, y_validation\[, x_test, y_test\]\), but got tuple of 3"):
+        search(float_model, arrays[:3], space)
+    with pytest.raises(DataError, match="one entry a sample"):
+        search(float_model, (arrays[0], arrays[3], *arrays[2:]), space)
+    untested = search(float_model, arrays[:4], Space(kernel=space.kernel), trials=1, name="untested", **OPTIONS)
+    with pytest.raises(StudyError, match="the data has none"):
+        untested.finetune()
+
+
+def test_the_command_line_says_how_to_go_on_with_it(found, inside, monkeypatch, capsys):
+    from mpsearch.cli.app import main
+
+    monkeypatch.setattr(sys, "argv", ["mpsearch", "finetune", "tiny"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "made from Python objects" in capsys.readouterr().err
+
+
+def test_search_is_found_whatever_was_imported_before():
+    with pytest.raises(TypeError, match="missing 3 required positional arguments"):
+        mpsearch.search()  # its package was imported long ago
+    script = "import mpsearch, sys\nprint(callable(mpsearch.search), 'keras' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert run.stdout.split() == ["True", "False"], run.stderr
+
+
+def test_a_notebook_shows_a_bar_where_it_can(monkeypatch, capsys):
+    from mpsearch.cli import progress
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    assert not progress._in_notebook()  # rich needs ipywidgets there: plain lines
+    monkeypatch.setattr(progress, "find_spec", lambda name: object())
+    assert progress._in_notebook()
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: False)
+    assert not progress._in_notebook()
+
+
+def test_the_package_names_what_it_has():
+    assert all(getattr(mpsearch, name) is not None for name in mpsearch.__all__)
