@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +133,13 @@ def _unnamed(config: dict[str, Any]) -> dict[str, Any]:
 
 def _seeded(task: Task) -> keras.Model:
     """The task's model, functional, with the weights from which its float training starts."""
+    states = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(FLOAT_SEED)
-    return functional(task.build())
+    try:
+        return functional(task.build())
+    finally:  # who calls from a notebook has random numbers of their own
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def find_weights(weights: str | Path, beside: Path) -> Path:
