@@ -22,7 +22,10 @@ def chain(*layers: str, roles: tuple[Role, ...] = ROLES, name: str = "chain") ->
 
 
 def branches() -> ModelFacts:
-    """Two inputs, a convolution behind each, their sum, two heads: `a`, `b`, `add`, `middle`, `head_1`, `head_2`."""
+    """Two inputs, a convolution behind each, their sum, one more, a pooling, two heads.
+
+    Layers with kernels: `a`, `b`, `middle`, `head_1`, `head_2`.
+    """
 
     def activation(name: str, *read: str) -> SiteFacts:
         return SiteFacts(f"{name}/activation", name, "Add", Role.ACTIVATION, (4,), producers=tuple(read))
@@ -36,8 +39,9 @@ def branches() -> ModelFacts:
         SiteFacts("add/input_0", "add", "Add", Role.ACTIVATION, (4,), producers=("a/activation",)),
         activation("add", "add/input_0", "b/activation"),
         *layer("middle", "add"),
-        *layer("head_1", "middle"),
-        *layer("head_2", "middle"),
+        activation("pool", "middle/activation"),
+        *layer("head_1", "pool"),
+        *layer("head_2", "pool"),
     ]
     names = list(dict.fromkeys(site.layer for site in sites))
     return ModelFacts("branches", tuple(sites), tuple(LayerFacts(name, "Conv2D") for name in names), 8)

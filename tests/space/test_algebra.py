@@ -12,8 +12,8 @@ from tests.space.networks import chain
 
 FACTS = chain("conv_0", "conv_1", roles=(Role.KERNEL, Role.ACTIVATION))
 
-widths = st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=3, unique=True)
-menus = widths.flatmap(lambda some: st.sampled_from([None, "auto_po2"]).map(lambda alpha: bits(*some, alpha=alpha)))
+widths = st.sampled_from([(2, 4, 8), (2, 4), (4, 8), (2, 8), (4,)])
+menus = widths.map(lambda some: bits(*some))
 
 
 @st.composite
@@ -51,6 +51,15 @@ def test_a_union_has_what_either_has(a, b):
     if configs(a) and configs(b):
         assert configs(a.union(b)) >= configs(a) | configs(b)
         assert configs(a.union(b)) == configs(b.union(a))
+
+
+def test_narrowing_keeps_menus_ties_and_limits_of_both():
+    a = Space(bits(2, 4, 8), activation=bits(4, 8)).tie("*", roles=["kernel"]).at("conv_1", kernel=bits(4, 8))
+    b = Space(bits(2, 4, 8), activation=bits(4, 8)).limit("kernel", "<=", "activation")
+    for both in (a.narrow(b).resolve(FACTS), b.narrow(a).resolve(FACTS)):
+        assert both.choices[1].sites == ("conv_0/kernel", "conv_1/kernel")
+        assert [str(choice.menu) for choice in both.choices] == ["4/8 auto"] * 4
+        assert both.size == 2 * (4 + 1)
 
 
 @settings(max_examples=25)

@@ -1,8 +1,12 @@
 """First and last layers with kernels, and protecting them."""
 
+from dataclasses import replace
+
 import pytest
 
+from mpsearch.config import Role
 from mpsearch.errors import SpaceError
+from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.menu import bits
 from mpsearch.space import Space
 from mpsearch.space.ends import end_layers
@@ -18,6 +22,24 @@ def test_a_chain_ends_at_its_first_and_last_layer():
 
 def test_each_input_and_output_is_an_end():
     assert end_layers(branches()) == ("a", "b", "head_1", "head_2")
+
+
+def test_a_recurrent_layer_that_reads_its_own_state_can_be_an_end():
+    state = ("input/activation", "rnn/state")
+    sites = (
+        SiteFacts("input/activation", "input", "InputLayer", Role.ACTIVATION, (4,)),
+        SiteFacts("rnn/kernel", "rnn", "SimpleRNN", Role.KERNEL, (4, 4), producers=state),
+        SiteFacts("rnn/state", "rnn", "SimpleRNN", Role.ACTIVATION, (4,), producers=state),
+        SiteFacts("rnn/activation", "rnn", "SimpleRNN", Role.ACTIVATION, (4,), producers=("rnn/state",)),
+    )
+    layers = (LayerFacts("input", "InputLayer"), LayerFacts("rnn", "SimpleRNN"))
+    assert end_layers(ModelFacts("net", sites, layers, 4)) == ("rnn",)
+    dense = SiteFacts("dense/kernel", "dense", "Dense", Role.KERNEL, (4, 4), producers=("rnn/activation",))
+    assert end_layers(ModelFacts("net", (*sites, dense), layers, 4)) == ("rnn", "dense")
+    before = SiteFacts("first/kernel", "first", "Dense", Role.KERNEL, (4, 4), producers=("input/activation",))
+    first = SiteFacts("first/activation", "first", "Dense", Role.ACTIVATION, (4,), producers=("input/activation",))
+    later = [replace(s, producers=tuple(p.replace("input", "first") for p in s.producers)) for s in sites[1:]]
+    assert end_layers(ModelFacts("net", (sites[0], before, first, *later), layers, 4)) == ("first", "rnn")
 
 
 def test_ends_get_a_width_that_need_not_be_on_the_menu():
