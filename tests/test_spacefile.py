@@ -90,7 +90,8 @@ def test_a_part_under_a_name_that_nothing_reads_is_refused(tmp_path, line, messa
 
 
 def test_parts_that_help_to_make_others_begin_with_an_underscore(tmp_path):
-    text = GOOD + "_halved = ForgivingFactor(stress=0.5)\nforgiving = _halved\nalso = forgiving\n"
+    lines = "_half = ForgivingFactor(stress=0.5)\nforgiving = ForgivingFactor(stress=_half.stress)\nalso = forgiving\n"
+    text = GOOD + lines
     assert load_space_file(written(tmp_path, text)).forgiving.stress == 0.5
 
 
@@ -124,7 +125,8 @@ IMPORTS = {
 
 
 @pytest.mark.parametrize("how", IMPORTS)
-def test_two_space_files_import_modules_of_one_name_from_their_folders(tmp_path, how):
+def test_two_space_files_import_modules_of_one_name_from_their_folders(tmp_path, monkeypatch, how):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     imports, later = IMPORTS[how]
     text = USING.format(imports=imports, later=later)
     before = set(sys.path), {name for name in sys.modules if not name.startswith("mpsearch")}
@@ -138,7 +140,8 @@ def test_two_space_files_import_modules_of_one_name_from_their_folders(tmp_path,
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_a_space_file_executed_again_imports_its_modules_anew_and_its_hash_tells(tmp_path):
+def test_a_space_file_executed_again_imports_its_modules_anew_and_its_hash_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     text = USING.format(imports=IMPORTS["at once"][0], later="pass")
     path = written(folder_of(tmp_path, (2, 4), "old"), text)
     old, same = load_space_file(path), load_space_file(path)

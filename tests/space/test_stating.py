@@ -202,6 +202,7 @@ def test_search_alpha_holds_whether_a_narrower_menu_comes_before_or_after():
             lambda s: s.cap("conv_*", kernel=4).pin("conv_0", kernel=8),
             r"`conv_0/kernel` may be one of 4 auto, but is pinned to 8 auto; raise cap\(\"conv_\*\", kernel=4\)",
         ),
+        (lambda s: s.cap("conv_*", kernel=4).cap("conv_0", kernel=8).pin("conv_0", kernel=8), r"raise cap\(\"conv_\*"),
         (
             lambda s: s.pin("conv_0", kernel=bits(4, 8)),
             r"needs one width, but got 4/8 auto; to narrow a menu use at\(\)",
