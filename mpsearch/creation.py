@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mpsearch.changes import (
@@ -20,8 +20,11 @@ from mpsearch.costs.bits import BitCost
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.floatmodel import cached_weights, find_weights
+from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
 from mpsearch.search.engine import Engine, backend_versions
+from mpsearch.search.parameters import distributions
+from mpsearch.search.samplers import check_space
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Provenance, Study
@@ -43,9 +46,22 @@ def resolve(file: SpaceFile, data: Data | None) -> ResolvedSpace:
 
 
 def provenance_of(
-    file: SpaceFile, data: Data, space: ResolvedSpace, seed: int, sampler: str, pruner: str
+    file: SpaceFile,
+    data: Data,
+    space: ResolvedSpace,
+    seed: int,
+    sampler: str,
+    pruner: str,
+    sampler_options: Mapping[str, Value] | None = None,
+    pruner_options: Mapping[str, Value] | None = None,
 ) -> Provenance:
-    """What a study of `file` would be made of."""
+    """What a study of `file` would be made of.
+
+    Raises:
+        ConfigError: there is no such sampler, or it can't search this space.
+    """
+    check_method("sampler", sampler, SAMPLERS, sampler_options or {})
+    check_space(sampler, distributions(space))
     return Provenance(
         space_path=recorded_path(file.path),
         space_text=file.text,
@@ -63,6 +79,8 @@ def provenance_of(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         float_weights=float_weights(file, data),
         forgiving=dataclasses.asdict(file.forgiving),
+        sampler_options=dict(sampler_options or {}),
+        pruner_options=dict(pruner_options or {}),
     )
 
 
@@ -176,15 +194,17 @@ def engine_of(
     Raises:
         StudyError: the space file is gone, or what the study was made of changed.
     """
-    file, data = checked_inputs(study, accept, say)
+    file, data, _ = checked_inputs(study, accept, say)
     engine = Engine(file, report, extra_alphas, data)
     if not study.provenance.float_weights:
         study.complement({"float_weights": float_weights(file, data)})
     return engine
 
 
-def checked_inputs(study: Study, accept: bool = False, say: Say = lambda line: None) -> tuple[SpaceFile, Data]:
-    """The space file and the data of a study, if they haven't changed, or the change is accepted.
+def checked_inputs(
+    study: Study, accept: bool = False, say: Say = lambda line: None
+) -> tuple[SpaceFile, Data, ResolvedSpace]:
+    """The space file, data and space of a study, if they haven't changed, or the change is accepted.
 
     Raises:
         StudyError: as `engine_of`.
@@ -192,9 +212,10 @@ def checked_inputs(study: Study, accept: bool = False, say: Say = lambda line: N
     file = space_file_of(study)
     check_file(study, file, accept)
     data = file.task.data()
-    for note in check_unchanged(study, file, data, resolve(file, data), accept, float_weights(file, data)):
+    space = resolve(file, data)
+    for note in check_unchanged(study, file, data, space, accept, float_weights(file, data)):
         say(note)
-    return file, data
+    return file, data, space
 
 
 def _unknown_yet(study: Study, file: SpaceFile, weights: str | None) -> dict[str, Any]:

@@ -12,14 +12,13 @@ import numpy as np
 
 from mpsearch.config import Alpha, Config
 from mpsearch.errors import StudyError
+from mpsearch.ranking import FINETUNED
 from mpsearch.records import TrialRecord, config_to_tune
 from mpsearch.runners.inprocess import load_weights, save_weights, weights_file
 from mpsearch.search.engine import Engine
 from mpsearch.search.samplers import derived_seed
 from mpsearch.study import Study
 from mpsearch.training import Report, logging_callbacks
-
-NOTE = "finetuned"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def finetune(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    study.note(f"{NOTE} {folder.name}", result.to_json())
+    study.keep(f"{FINETUNED} {folder.name}", result.to_json())
     return result
 
 

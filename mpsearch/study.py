@@ -6,22 +6,25 @@ import hashlib
 import json
 import re
 import secrets
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.methods import Value
 from mpsearch.records import State, TrialRecord
 from mpsearch.search.parameters import config_of, distributions, parameters_of
-from mpsearch.search.samplers import PRUNERS, SAMPLERS, check_name, derived_seed, make_pruner, make_sampler
+from mpsearch.search.proposals import Proposer
+from mpsearch.search.samplers import BY_NUMBER, make_pruner, make_sampler
+from mpsearch.search.sequences import nth_config
 from mpsearch.space import ResolvedSpace
 from mpsearch.storages import open_storage, runs_folder, shown
 
@@ -59,6 +62,7 @@ class Provenance:
         folder: name of the folder for its files; studies without one use their name.
         float_weights: SHA-256 of the file of float weights, 16 hex digits; empty where it isn't known yet.
         forgiving: the Forgiving Factor's parameters; None where they aren't known.
+        sampler_options, pruner_options: option to its value; those left out have their defaults.
     """
 
     space_path: str
@@ -80,6 +84,8 @@ class Provenance:
     folder: str = ""
     float_weights: str = ""
     forgiving: Mapping[str, float] | None = None
+    sampler_options: Mapping[str, Value] = field(default_factory=dict)
+    pruner_options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def conditions(self) -> str:
@@ -108,13 +114,12 @@ class Study:
             raise StudyError(f"the study `{self.name}` wasn't made by mpsearch: it has no space")
         if options["format"] > FORMAT:
             written_by = options.get("versions", {}).get("mpsearch")
-            wanted = f"mpsearch {written_by} or later" if written_by else "a later mpsearch"
-            raise StudyError(
-                f"the study `{self.name}` has format {options['format']}, but this version reads up to "
-                f"{FORMAT}: use {wanted}"
-            )
-        self.provenance = Provenance(**options)
+            raise format_refusal(f"the study `{self.name}`", options["format"], written_by)
+        self.provenance = was = Provenance(**options)
         self.folder = folder
+        self._records: dict[tuple[int, str], TrialRecord] = {}
+        self._proposer = Proposer(was.sampler, was.sampler_options, was.seed)
+        study.sampler = optuna.samplers.RandomSampler()  # is asked for nothing: trials begin with all parameters
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -138,14 +143,18 @@ class Study:
         """All trials, in order of their numbers."""
         return [self._record(trial) for trial in self._trials()]
 
-    def best(self, count: int = 1) -> list[TrialRecord]:
-        """The complete trials with the highest scores, one for each config, best first; ties to the earlier."""
-        complete = [t for t in self._trials() if _is_trained(t)]
-        complete.sort(key=lambda t: (-t.user_attrs["score"], t.number))
-        unique: dict[str, FrozenTrial] = {}
-        for trial in complete:
-            unique.setdefault(trial.user_attrs["fingerprint"], trial)
-        return [self._record(trial) for trial in list(unique.values())[:count]]
+    def best(self, count: int | None = 1) -> list[TrialRecord]:
+        """The complete trials with the highest scores, one for each config, best first; ties to the earlier.
+
+        A config that was trained before and after an accepted change counts with what came after. With None for
+        `count` all are given. `ranking.ranked` knows of repeated trainings as well.
+        """
+        complete = [self._record(t) for t in self._trials() if _is_trained(t)]
+        complete.sort(key=lambda r: (-(r.score or 0.0), r.number))
+        unique: dict[str, TrialRecord] = {}
+        for record in sorted(complete, key=lambda r: r.before_change):
+            unique.setdefault(record.fingerprint, record)
+        return [record for record in complete if unique[record.fingerprint] is record][:count]
 
     def record(self, number: int) -> TrialRecord:
         """The trial with a number.
@@ -185,32 +194,91 @@ class Study:
             SearchEndedError: the sampler has proposed every config.
         """
         waiting = [t for t in self._trials() if t.state == TrialState.WAITING]
-        sequence = self._next_sequence()
         if waiting:
-            sequence = waiting[0].user_attrs.get("sequence", sequence)
-        elif self.provenance.sampler == "grid":
-            grid = sum(t.user_attrs.get("origin") == "grid" and _state(t) is not State.BROKEN for t in self._trials())
-            if grid >= space.size:
-                raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
-            self.enqueue(space, space.nth(grid), "grid")
-        self._study.sampler = make_sampler(
-            self.provenance.sampler, derived_seed(self.provenance.seed, sequence, "sampler")
+            return self._start(waiting[0], space)
+        sequence = self._next_sequence()
+        parameters, memory = self._proposed(space, sequence)
+        config = config_of(space, parameters)
+        begun = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=parameters,
+            distributions=distributions(space),
+            user_attrs={**self._start_attributes(sequence, config), "origin": self.provenance.sampler},
+            system_attrs=memory,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=begun)
+        return optuna.Trial(self._study, trial_id), config, sequence
+
+    def _proposed(self, space: ResolvedSpace, sequence: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters for a new trial, and what the sampler has to remember of it."""
+        was = self.provenance
+        if was.sampler in BY_NUMBER:
+            tried = [t for t in self._trials() if t.user_attrs.get("origin") == was.sampler]
+            index = sum(_state(t) is not State.BROKEN for t in tried)
+            config = nth_config(was.sampler, space, index, was.seed, was.sampler_options)
+            if config is None:
+                raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
+            return parameters_of(space, config), {}
+        proposal = self._proposer.propose(self._ended(), distributions(space), sequence)
+        return proposal.parameters, proposal.memory
+
+    def _start(self, waiting: FrozenTrial, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
+        """Begin a trial that was queued."""
+        sequence = waiting.user_attrs.get("sequence", self._next_sequence())
+        storage = self._study._storage
+        if waiting.params or "fixed_params" not in waiting.system_attrs:
+            storage.set_trial_state_values(waiting._trial_id, state=TrialState.RUNNING)
+            trial = optuna.Trial(self._study, waiting._trial_id)
+        else:  # queued by format 1 or by another program
             trial = self._study.ask(distributions(space))
         config = config_of(space, trial.params)
-        trial.set_user_attr("sequence", sequence)
-        trial.set_user_attr("config", config.to_json())
-        trial.set_user_attr("fingerprint", config.fingerprint)
-        trial.set_user_attr("conditions", self.provenance.conditions)
+        if self.provenance.sampler == "nsga2" and not any("generation" in key for key in waiting.system_attrs):
+            memory = self._proposer.propose(self._ended(), distributions(space), sequence).memory
+            for key, value in memory.items():  # queued configs belong to the population as well
+                storage.set_trial_system_attr(waiting._trial_id, key, value)
+        for key, value in self._start_attributes(sequence, config).items():
+            trial.set_user_attr(key, value)
         if "origin" not in trial.user_attrs:
-            trial.set_user_attr("origin", self.provenance.sampler)
+            trial.set_user_attr("origin", "queued")
         return trial, config, sequence
 
+    def _start_attributes(self, sequence: int, config: Config) -> dict[str, Any]:
+        return {
+            "sequence": sequence,
+            "config": config.to_json(),
+            "fingerprint": config.fingerprint,
+            "conditions": self.provenance.conditions,
+        }
+
+    def _ended(self) -> list[FrozenTrial]:
+        """Trials that ended, in order of their places, without those that were cut off."""
+        ended = [t for t in self._trials() if _state(t) in _FINISHED]
+        return sorted(ended, key=lambda t: (t.user_attrs.get("sequence", -1), t.number))
+
     def enqueue(self, space: ResolvedSpace, config: Config, origin: str) -> None:
-        """Let a config be tried before the sampler's next one."""
-        self._study.enqueue_trial(parameters_of(space, config), user_attrs={"origin": origin})
+        """Let a config be tried before the sampler's next one.
+
+        Raises:
+            ConfigError: the config isn't in the space.
+        """
+        self._queue(parameters_of(space, config), distributions(space), {"origin": origin})
+
+    def _queue(
+        self,
+        parameters: Mapping[str, Any],
+        known: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+        memory: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING,
+                params=dict(parameters),
+                distributions=dict(known),
+                user_attrs=dict(attributes),
+                system_attrs=dict(memory or {}),
+            )
+        )
 
     def earlier(self, fingerprint: str) -> TrialRecord | None:
         """The complete trial that trained a config under the present conditions, None where there is none."""
@@ -248,11 +316,11 @@ class Study:
         frozen = self._trials()[trial.number]
         self._break(trial.number, frozen, "interrupted", frozen.user_attrs.get("attempt", 1))
 
-    def note(self, key: str, value: Any) -> None:
+    def keep(self, key: str, value: Any) -> None:
         """Keep plain data with the study, for instance of a fine-tuning."""
         self._study.set_user_attr(key, value)
 
-    def notes(self, prefix: str) -> dict[str, Any]:
+    def kept(self, prefix: str) -> dict[str, Any]:
         """The data kept under keys that begin with `prefix`."""
         return {key: value for key, value in self._study.user_attrs.items() if key.startswith(prefix)}
 
@@ -282,12 +350,64 @@ class Study:
         self._study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(self.provenance))))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
-        return _record(trial, self.provenance.conditions, self._untagged())
+        if not trial.state.is_finished():
+            return _record(trial, self.provenance.conditions, self._untagged)
+        key = (trial.number, self.provenance.conditions)
+        if key not in self._records:
+            self._records[key] = _record(trial, self.provenance.conditions, self._untagged)
+        return self._records[key]
 
     def _untagged(self) -> str:
         """The conditions of trials that don't say: those of studies whose format was 1."""
         known = self._study.user_attrs.get(_UNTAGGED)
         return str(known) if known is not None else "" if self.history else self.provenance.conditions
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """Optuna's view of all trials, in order of their numbers; not to be changed."""
+        return self._trials()
+
+    def add_frozen(self, trial: FrozenTrial) -> None:
+        """Add a trial as it was in another study; it gets the next number."""
+        self._study.add_trial(trial)
+
+    def mark_untagged(self, provenance: Mapping[str, Any]) -> None:
+        """Say what trials were trained under that don't say it: those of a study of format 1."""
+        known = Provenance(**provenance).conditions
+        self._study.set_user_attr(_UNTAGGED, "" if self.history else known)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words by which its user groups studies."""
+        return tuple(self._study.user_attrs.get("tags", ()))
+
+    def tag(self, words: Sequence[str], remove: bool = False) -> None:
+        """Add or remove tags.
+
+        Raises:
+            StudyError: a tag to remove isn't there.
+        """
+        missing = [word for word in words if word not in self.tags]
+        if remove and missing:
+            raise StudyError(
+                f"`{self.name}` has no tag {', '.join(missing)}; its tags: {', '.join(self.tags) or 'none'}"
+            )
+        left = [word for word in self.tags if word not in words]
+        self.keep("tags", left if remove else sorted({*self.tags, *words}))
+
+    def remark(self, number: int | None = None) -> str:
+        """What its user wrote on the study, or on one of its trials; empty where nothing."""
+        remarks = self._study.user_attrs.get("remarks", {})
+        return str(remarks.get("" if number is None else str(number), ""))
+
+    def set_remark(self, text: str, number: int | None = None) -> None:
+        """Write on the study, or on one of its trials; an empty text removes what was written.
+
+        Raises:
+            StudyError: there is no such trial.
+        """
+        key = "" if number is None else str(self.record(number).number)
+        remarks = {**self._study.user_attrs.get("remarks", {}), key: text}
+        self.keep("remarks", {place: words for place, words in remarks.items() if words})
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -310,28 +430,33 @@ class Study:
         storage, trial_id = self._study._storage, trial._trial_id
         storage.set_trial_user_attr(trial_id, "cause", cause)
         storage.set_trial_user_attr(trial_id, "broken", not exhausted)
-        parameters = _parameters_to_retry(trial)
         queued = any(t.user_attrs.get("retry_of") == number for t in self._trials())
-        if parameters is not None and not exhausted and not queued:
-            again = {
-                "origin": attrs.get("origin", self.provenance.sampler),
-                "attempt": next_attempt,
-                "retry_of": number,
-            }
+        if _is_whole(trial) and not exhausted and not queued:
+            again = {"attempt": next_attempt, "retry_of": number}
+            again["origin"] = attrs.get("origin", self.provenance.sampler)
             if "sequence" in attrs:
                 again["sequence"] = attrs["sequence"]
-            self._study.enqueue_trial(parameters, user_attrs=again)
+            if "fixed_params" in trial.system_attrs:  # queued by format 1 or by another program
+                self._study.enqueue_trial(dict(trial.system_attrs["fixed_params"]), user_attrs=again)
+            else:
+                memory = {key: value for key, value in trial.system_attrs.items() if "rung" not in key}  # the pruner's
+                self._queue(trial.params, trial.distributions, again, memory)
         self._study.tell(number, state=TrialState.FAIL)
 
 
-def _parameters_to_retry(trial: FrozenTrial) -> dict[str, Any] | None:
-    """The parameters of a trial that was cut off; None where it died before the sampler had chosen them all.
+def _is_whole(trial: FrozenTrial) -> bool:
+    """Whether a trial that was cut off has all its parameters.
 
-    Then the sampler chooses again, with the same seed: the trial has no place in the study yet.
+    A trial that format 1 began may have died before its sampler had chosen them all. Then the sampler chooses again,
+    with the same seed: the trial has no place in the study yet.
     """
-    if "fixed_params" in trial.system_attrs:  # it was queued
-        return dict(trial.system_attrs["fixed_params"])
-    return trial.params if "sequence" in trial.user_attrs else None
+    return "fixed_params" in trial.system_attrs or "sequence" in trial.user_attrs or "origin" in trial.user_attrs
+
+
+def format_refusal(what: str, found: int, written_by: str | None) -> StudyError:
+    """The error for data of a later format."""
+    wanted = f"mpsearch {written_by} or later" if written_by else "a later mpsearch"
+    return StudyError(f"{what} has format {found}, but this version reads up to {FORMAT}: use {wanted}")
 
 
 def create_study(name: str, provenance: Provenance, storage: str | None = None) -> Study:
@@ -344,10 +469,10 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
 
     Raises:
         StudyError: there is a study of this name, or the storage keeps nothing.
-        ConfigError: unknown sampler or pruner.
+        ConfigError: an unknown sampler or pruner, or options that it doesn't take.
     """
-    check_name("sampler", provenance.sampler, SAMPLERS)
-    check_name("pruner", provenance.pruner, PRUNERS)
+    make_sampler(provenance.sampler, provenance.seed, provenance.sampler_options)
+    pruner = make_pruner(provenance.pruner, provenance.pruner_options)
     try:
         study = optuna.create_study(storage=open_storage(storage, create=True), study_name=name, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -356,7 +481,7 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
         ) from None
     provenance = _identified(name, provenance)
     study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(provenance))))
-    study.pruner = make_pruner(provenance.pruner)
+    study.pruner = pruner
     return Study(study, runs_folder(storage) / provenance.folder)
 
 
@@ -375,7 +500,7 @@ def open_study(name: str, storage: str | None = None) -> Study:
     study = optuna.load_study(study_name=name, storage=opened)
     opened_study = Study(study, runs_folder(storage))
     opened_study.folder /= opened_study.provenance.folder or name
-    study.pruner = make_pruner(opened_study.provenance.pruner)
+    study.pruner = make_pruner(opened_study.provenance.pruner, opened_study.provenance.pruner_options)
     return opened_study
 
 
@@ -409,16 +534,18 @@ def _is_trained(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "answered_from" not in trial.user_attrs
 
 
-def _record(trial: FrozenTrial, conditions: str, untagged: str) -> TrialRecord:
+def _record(trial: FrozenTrial, conditions: str, untagged: Callable[[], str]) -> TrialRecord:
     """A trial as a record.
 
     Args:
         trial: Optuna's.
         conditions: what trials are trained under now.
-        untagged: what trials were trained under that don't say.
+        untagged: gives what trials were trained under that don't say.
     """
     attrs = trial.user_attrs
-    own = attrs.get("conditions", untagged) if trial.state != TrialState.WAITING else conditions
+    own = conditions
+    if trial.state != TrialState.WAITING:
+        own = attrs["conditions"] if "conditions" in attrs else untagged()
     try:
         config = Config.from_json(attrs["config"]) if "config" in attrs else None
     except ConfigError as error:

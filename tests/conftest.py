@@ -4,9 +4,9 @@ Keras is imported when a fixture needs it, so that tests without it start at onc
 """
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
@@ -141,10 +141,16 @@ def tiny_study(tiny_engine: "Engine", tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.chdir(tmp_path)
 
-    def make(name: str = "tiny", sampler: str = "random", pruner: str = "none", seed: int = 0) -> Study:
-        engine = tiny_engine
-        return create_study(
-            name, provenance_of(engine.file, engine.data, engine.network.space, seed, sampler, pruner), None
-        )
+    def make(
+        name: str = "tiny",
+        sampler: str = "random",
+        pruner: str = "none",
+        seed: int = 0,
+        sampler_options: Mapping[str, Any] | None = None,
+        pruner_options: Mapping[str, Any] | None = None,
+    ) -> Study:
+        file, data, space = tiny_engine.file, tiny_engine.data, tiny_engine.network.space
+        made = provenance_of(file, data, space, seed, sampler, pruner, sampler_options, pruner_options)
+        return create_study(name, made, None)
 
     return make

@@ -43,7 +43,7 @@ def test_the_best_epoch_is_kept_and_judged_on_the_test_split(study, tiny_engine)
     names = {path.name for path in result.folder.iterdir()}
     assert {"weights.npz", "result.json", "epochs.csv", "tensorboard"} <= names
     assert len((result.folder / "epochs.csv").read_text().splitlines()) == result.epochs + 1
-    assert study.notes("finetuned")["finetuned trial-0"]["test"] == result.test
+    assert study.kept("finetuned")["finetuned trial-0"]["test"] == result.test
     assert json.loads((result.folder / "result.json").read_text())["trial"] == 0
 
 

@@ -75,7 +75,9 @@ def test_studies_of_one_name_never_share_a_folder(tiny_study, tiny_engine, tmp_p
 
 
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
-    with pytest.raises(ConfigError, match="sampler must be one of tpe, random, grid, but got 'best'"):
+    with pytest.raises(
+        ConfigError, match="sampler must be one of tpe, gp, random, grid, qmc, nsga2, cmaes, but got 'best'"
+    ):
         tiny_study(sampler="best")
     with pytest.raises(ConfigError, match="pruner must be one of"):
         tiny_study(pruner="hard")
@@ -92,7 +94,7 @@ def test_studies_of_others_and_of_later_versions_are_refused(tiny_study, tmp_pat
         open_study("mine")
 
 
-NEW_IN_FORMAT_2 = ("id", "folder", "float_weights", "forgiving")
+NEW_IN_FORMAT_2 = ("id", "folder", "float_weights", "forgiving", "sampler_options", "pruner_options")
 
 
 def age(study):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mpsearch.cli import space as space_commands
-from mpsearch.cli import study
+from mpsearch.cli import upkeep
 from mpsearch.cli.common import chosen_trials, open_engine
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would double the start-up time
 )
-app.add_typer(study.app, name="study")
+app.add_typer(upkeep.app, name="study")
 app.add_typer(space_commands.app, name="space")
 
 

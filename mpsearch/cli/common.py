@@ -27,7 +27,9 @@ def chosen_trials(study: "Study", trial: str, top: int) -> "list[TrialRecord]":
         StudyError: there are none.
     """
     if trial == "best":
-        found = study.best(top)
+        from mpsearch.ranking import ranked
+
+        found = [candidate.record for candidate in ranked(study, top)]
         if not found:
             raise StudyError(f"`{study.name}` has no complete trial yet: mpsearch study run {study.name}")
         return found

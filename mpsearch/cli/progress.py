@@ -27,7 +27,7 @@ class RunProgress:
     """Follows a run of trials (`runners.inprocess.Progress`) and shows it.
 
     Args:
-        total: trials that the study shall have.
+        total: trials that the study shall have; None where something else ends the run.
         finished: those that it has already.
         best: the best score so far.
         epochs: of a trial.
@@ -36,7 +36,7 @@ class RunProgress:
     """
 
     def __init__(
-        self, total: int, finished: int, best: float | None, epochs: int, metric: str, quiet: bool = False
+        self, total: int | None, finished: int, best: float | None, epochs: int, metric: str, quiet: bool = False
     ) -> None:
         self._total, self._finished, self._best = total, finished, best
         self._epochs, self._metric, self._quiet = epochs, metric, quiet
@@ -79,16 +79,30 @@ class RunProgress:
         self._finished += 1
         if record.score is not None and record.state is State.COMPLETE:
             self._best = max(self._best or record.score, record.score)
-        line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}"
+        line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}".rstrip(", ")
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
             self._bar.update(self._task, completed=self._finished, left=self._left())
         elif not self._quiet:
-            print(f"[{self._finished}/{self._total}] {line}", flush=True)
+            print(f"{self._count()} {line}", flush=True)
+
+    def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
+        """A repeat of a trial ended."""
+        self._finished += 1
+        result = cause if score is None else f"score {score:.4f} (the trial's: {record.score:.4f})"
+        line = f"{self._count()} trial {record.number}, repeat {index}: {result}, {self._left()}"
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False)
+            self._bar.update(self._task, completed=self._finished, left=self._left())
+        elif not self._quiet:
+            print(line, flush=True)
+
+    def _count(self) -> str:
+        return f"[{self._finished}]" if self._total is None else f"[{self._finished}/{self._total}]"
 
     def _left(self) -> str:
         done = self._finished - self._first
-        if done == 0:
+        if done == 0 or self._total is None:
             return ""
         seconds = (time.perf_counter() - self._started) / done * max(self._total - self._finished, 0)
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"

@@ -1,6 +1,7 @@
 """The commands `mpsearch study …`."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,9 +9,13 @@ import typer
 from mpsearch.cli.common import accept_early, open_engine
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
+from mpsearch.cli.tables import config_rows, print_candidates
 from mpsearch.errors import StudyError
+from mpsearch.methods import PRUNERS, SAMPLERS, check_method, describe, parse_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mpsearch.study import Study
 
 app = typer.Typer(
@@ -22,8 +27,15 @@ app = typer.Typer(
 def create(
     space: Annotated[str, typer.Option(help="Space file: a path, or the name of a ready one.")],
     name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="the file's stem")] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="none or median.")] = "none",
+    sampler: Annotated[str, typer.Option(help=f"What proposes configs. {describe(SAMPLERS)}.")] = "tpe",
+    sampler_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="For instance n_startup_trials=20; may be repeated."),
+    ] = None,
+    pruner: Annotated[str, typer.Option(help=f"What stops hopeless trials. {describe(PRUNERS)}.")] = "none",
+    pruner_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="For instance n_warmup_steps=1; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
     uniform: Annotated[
         list[int] | None,
@@ -34,10 +46,18 @@ def create(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Resolve a space file and make a study of it; nothing is trained yet."""
+    """Resolve a space file and make a study of it; nothing is trained yet.
+
+    Seeds derive from the study's seed and a trial's place, so a study that was stopped and resumed, or broken off by
+    Ctrl-C or a crash, gives the same trials as one in one go, with every sampler. The pruner hyperband alone goes by
+    trial numbers, which count trials that were broken off.
+    """
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.spacefile import find_space_file, load_space_file
 
+    options = parse_options(sampler_option or []), parse_options(pruner_option or [])
+    check_method("sampler", sampler, SAMPLERS, options[0])
+    check_method("pruner", pruner, PRUNERS, options[1])
     path = find_space_file(space)
     file = load_space_file(path)
     import_tensorflow()
@@ -47,7 +67,8 @@ def create(
     data = file.task.data()
     resolved = resolve(file, data)
     uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform or []]
-    study = create_study(name or path.stem, provenance_of(file, data, resolved, seed, sampler, pruner), storage)
+    provenance = provenance_of(file, data, resolved, seed, sampler, pruner, *options)
+    study = create_study(name or path.stem, provenance, storage)
     for config, origin in uniforms:
         study.enqueue(resolved, config, origin)
     if as_json:
@@ -63,13 +84,25 @@ def create(
 @app.command(epilog="Example: mpsearch study run resnet8 --trials 40")
 def run(
     name: StudyName,
-    trials: Annotated[int, typer.Option(help="Trials that the study shall have in the end.", min=1)] = 20,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials that the study shall have in the end.", min=1, show_default="20, where no other end is given"
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Begin no trial after this time of running: 2h, 1h30m, 45s.")
+    ] = None,
+    until_score: Annotated[float | None, typer.Option(help="End when a trial has this score.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="End after so many trials without a better score.", min=1)
+    ] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run trials until the study has --trials of them; goes on where an earlier run stopped.
+    """Run trials until the study has --trials of them, or another end is reached; goes on where a run stopped.
 
     A study whose space file, data or float weights changed is refused, with the difference. --accept-change takes over
     a change that leaves the choices and the scores' meaning as they are (a recipe, data, float weights): earlier
@@ -78,36 +111,47 @@ def run(
     """
     from mpsearch.cli.output import print_json
     from mpsearch.cli.progress import RunProgress
+    from mpsearch.ranking import ranked
+    from mpsearch.runners.limits import Limits, parse_duration
     from mpsearch.study import open_study
 
+    seconds = None if timeout is None else parse_duration(timeout)
+    if (trials, seconds, until_score, patience) == (None, None, None, None):
+        trials = 20
+    limits = Limits(trials, seconds, until_score, patience)
     study = open_study(name, storage)
-    if study.finished >= trials:
+    ended = limits.reached(study.records(), time.monotonic())
+    if ended is not None:
         accept_early(study, accept_change)
         if as_json:
-            print_json([record.to_json() for record in study.best()])
+            print_json([candidate.to_json() for candidate in ranked(study, 1)])
         else:
-            print(f"{name} has {study.finished} trials already; for more give --trials {study.finished + 20}")
+            print(
+                f"{name} has {study.finished} trials already{ended and ', and is at its end: '}{ended}; for more give "
+                f"--trials {study.finished + 20}"
+            )
         return
     quiet = quiet or as_json
     engine = open_engine(study, quiet, accept_change)
     from mpsearch.runners.inprocess import run as run_trials
 
-    if not study.notes("float"):
-        study.note("float", {"validation": engine.float_metric()})
+    if not study.kept("float"):
+        study.keep("float", {"validation": engine.float_metric()})
     best = study.best()
     progress = RunProgress(
         trials, study.finished, best[0].score if best else None, engine.task.training.epochs, engine.task.metric, quiet
     )
     try:
         with progress:
-            ended = run_trials(study, engine, trials, progress)
+            ended = run_trials(study, engine, limits, progress)
     except KeyboardInterrupt:
+        of, again = ("", "") if trials is None else (f" of {trials}", f" --trials {trials}")
         sys.exit(
-            f"interrupted after {study.finished} of {trials} trials; go on with: mpsearch study run {name} "
-            f"--trials {trials}"
+            f"interrupted after {study.finished}{of} trials; go on with: mpsearch study run {name}"
+            f"{again or ' and the options as before'}"
         )
     if as_json:
-        print_json([record.to_json() for record in study.best()])
+        print_json([candidate.to_json() for candidate in ranked(study, 1)])
         return
     _print_best(study, 1)
     if ended:
@@ -115,7 +159,11 @@ def run(
 
 
 @app.command("list", epilog="Example: mpsearch study list --json")
-def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
+def list_studies(
+    tag: Annotated[str | None, typer.Option(help="Only studies with this tag.")] = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
     """List the studies of a storage."""
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.study import open_study, study_names
@@ -125,7 +173,11 @@ def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
         try:
             study = open_study(name, storage)
         except StudyError as error:
-            rows.append({"study": name, "space file": str(error), "trials": None, "best score": None, "created": ""})
+            if tag is None:
+                row = {"study": name, "space file": str(error), "trials": None, "best score": None}
+                rows.append({**row, "tags": "", "note": "", "created": ""})
+            continue
+        if tag is not None and tag not in study.tags:
             continue
         best = study.best()
         rows.append(
@@ -134,20 +186,34 @@ def list_studies(storage: Storage = None, as_json: AsJson = False) -> None:
                 "space file": study.provenance.space_path,
                 "trials": study.finished,
                 "best score": best[0].score if best else None,
+                "tags": ", ".join(study.tags),
+                "note": study.remark(),
                 "created": study.provenance.created,
             }
         )
-    print_json(rows) if as_json else print_table(rows, "studies", spare=["created"])
+    print_json(rows) if as_json else print_table(rows, "studies", spare=["created", "note", "tags"])
 
 
 @app.command(epilog="Example: mpsearch study show resnet8")
-def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Show a study: what it was made of, and all its trials."""
+def show(
+    name: StudyName,
+    trial: Annotated[int | None, typer.Option(help="Show this trial: its config and learning curve.")] = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a study, what it was made of and all its trials; or one trial."""
     from mpsearch.cli.output import print_json, print_table
-    from mpsearch.cli.tables import print_trials
+    from mpsearch.cli.tables import print_trial, print_trials
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
+    if trial is not None:
+        record = study.record(trial)
+        if as_json:
+            print_json({**record.to_json(), "note": study.remark(trial)})
+        else:
+            print_trial(record, study.provenance.metric, study.remark(trial))
+        return
     records = study.records()
     if as_json:
         print_json(
@@ -155,8 +221,11 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
                 "name": name,
                 "provenance": vars(study.provenance),
                 "trials": [record.to_json() for record in records],
-                "float": study.notes("float").get("float"),
-                "finetuned": study.notes("finetuned"),
+                "float": study.kept("float").get("float"),
+                "finetuned": study.kept("finetuned"),
+                "repeats": study.kept("repeat "),
+                "tags": study.tags,
+                "note": study.remark(),
             }
         )
         return
@@ -165,7 +234,11 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
         {"what": "space file", "value": f"{was.space_path} ({was.space_hash})"},
         {"what": "configs", "value": f"{int(was.space_size):,}"},
         {"what": "data", "value": was.data_fingerprint},
-        {"what": "sampler, pruner, seed", "value": f"{was.sampler}, {was.pruner}, {was.seed}"},
+        {
+            "what": "sampler, pruner, seed",
+            "value": f"{_method(was.sampler, was.sampler_options)}, {_method(was.pruner, was.pruner_options)}, "
+            f"{was.seed}",
+        },
         {"what": "reference", "value": f"{was.reference_costs['total_bits']:,} bits"},
         {"what": f"float {was.metric}", "value": _float_metric(study)},
         {"what": "versions", "value": ", ".join(f"{key} {value}" for key, value in was.versions.items())},
@@ -176,8 +249,13 @@ def show(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> N
         {"what": "changed", "value": f"{c.get('changed', '')} ({', '.join(sorted(set(c) - {'changed'}))})"}
         for c in study.history
     ]
+    written = {"tags": ", ".join(study.tags), "note": study.remark()}
+    rows += [{"what": what, "value": text} for what, text in written.items() if text]
     print_table(rows, name)
     print_trials(records, was.metric, "trials")
+    for record in records:
+        if study.remark(record.number):
+            print(f"trial {record.number}: {study.remark(record.number)}")
 
 
 @app.command(epilog="Example: mpsearch study best resnet8 --top 3")
@@ -187,27 +265,78 @@ def best(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best trials and the widths that they chose."""
+    """Show the best configs and their widths, ranked by the mean score of their trainings.
+
+    A config is trained once in a search, and again by `study repeat`; the mean then has a confidence interval (95 %,
+    Student's t). Where a config was fine-tuned, the gap between its metric on the validation split and on the test
+    split is shown: the search never touches the latter.
+    """
     from mpsearch.cli.output import print_json
+    from mpsearch.ranking import ranked
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
     if as_json:
-        print_json([record.to_json() for record in study.best(top)])
+        print_json([candidate.to_json() for candidate in ranked(study, top)])
     else:
         _print_best(study, top)
 
 
+@app.command(epilog="Example: mpsearch study repeat resnet8 --top 3 --repeats 4")
+def repeat(
+    name: StudyName,
+    top: Annotated[int, typer.Option(help="So many of the best configs.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Trainings that each shall have besides its trial.", min=1)] = 3,
+    trial: Annotated[int | None, typer.Option(help="Only this trial's config.")] = None,
+    accept_change: AcceptChange = False,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configs again with other seeds, so that `study best` can rank them by their means.
+
+    Repeats are no trials: samplers never see them, and the search goes on as if there were none.
+    """
+    from mpsearch.cli.output import print_json
+    from mpsearch.cli.progress import RunProgress
+    from mpsearch.study import open_study
+
+    study = open_study(name, storage)
+    engine = open_engine(study, quiet or as_json, accept_change)
+    from mpsearch.runners.repeats import candidates_of, missing_repeats, to_repeat
+    from mpsearch.runners.repeats import repeat as repeat_trials
+
+    records = to_repeat(study, top) if trial is None else [study.trained(study.record(trial))]
+    missing = missing_repeats(study, records, repeats)
+    progress = RunProgress(missing, 0, None, engine.task.training.epochs, engine.task.metric, quiet or as_json)
+    try:
+        with progress:
+            repeat_trials(study, engine, records, repeats, progress)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on with the repeats that are missing")
+    candidates = candidates_of(study, records)
+    if as_json:
+        print_json([candidate.to_json() for candidate in candidates])
+    else:
+        print_candidates(candidates, study.provenance.metric, f"{name}: repeated")
+
+
 def _float_metric(study: "Study") -> str:
-    known = study.notes("float").get("float")
+    known = study.kept("float").get("float")
     return "–" if known is None else f"{known['validation']:.4f} (validation)"
+
+
+def _method(name: str, options: "Mapping[str, object]") -> str:
+    return name + "".join(f" {key}={value}" for key, value in options.items())
 
 
 def _print_best(study: "Study", top: int) -> None:
     from mpsearch.cli.output import print_table
-    from mpsearch.cli.tables import config_rows, print_trials
+    from mpsearch.ranking import doubts, ranked
 
-    records = study.best(top)
-    print_trials(records, study.provenance.metric, f"{study.name}: best")
-    for record in records:
-        print_table(config_rows(record), f"trial {record.number}: bits")
+    candidates = ranked(study, top)
+    print_candidates(candidates, study.provenance.metric, f"{study.name}: best")
+    for line in doubts(candidates, study.name):
+        print(line)
+    for candidate in candidates:
+        print_table(config_rows(candidate.record), f"trial {candidate.record.number}: bits")

@@ -1,10 +1,16 @@
 """What tables show of trials and configs."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpsearch.cli.output import print_table
 from mpsearch.records import TrialRecord
+
+if TYPE_CHECKING:
+    from mpsearch.ranking import Candidate
+
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 SPARE = ("epochs", "seconds", "origin")
 """Columns of `trial_rows` that a narrow terminal leaves out, the first one first."""
@@ -15,6 +21,55 @@ def print_trials(records: Sequence[TrialRecord], metric: str, title: str) -> Non
     print_table(trial_rows(records, metric), title, SPARE)
     for line in remarks(records):
         print(line)
+
+
+def print_candidates(candidates: "Sequence[Candidate]", metric: str, title: str) -> None:
+    """Print configs with the statistics of their trainings, and below it the gaps of the fine-tuned ones."""
+    from mpsearch.ranking import gap
+
+    rows = trial_rows([candidate.record for candidate in candidates], metric)
+    if any(len(candidate.scores) > 1 or candidate.failed for candidate in candidates):
+        for row, candidate in zip(rows, candidates, strict=True):
+            half, row["first"] = candidate.half_width, row.pop("score")
+            row["mean score"] = f"{candidate.mean:.4f}" + ("" if half is None else f" ± {half:.4f}")
+            row["n"] = len(candidate.scores)
+    print_table(rows, title, ("state", *SPARE))
+    for line in remarks([candidate.record for candidate in candidates]):
+        print(line)
+    for candidate in candidates:
+        if candidate.failed:
+            print(f"trial {candidate.record.number}: {candidate.failed} repeats failed; the mean is of the others")
+        for tuned in candidate.finetuned:
+            changed = "" if tuned["changed_alpha"] is None else f" with {tuned['changed_alpha']}"
+            print(
+                f"trial {candidate.record.number}, fine-tuned{changed}: {metric} {tuned['validation']:.4f} on "
+                f"validation, {tuned['test']:.4f} on test, gap {gap(tuned):+.4f}"
+            )
+
+
+def print_trial(record: TrialRecord, metric: str, note: str = "") -> None:
+    """Print one trial: what is known of it, its config, its learning curve."""
+    print_trials([record], metric, f"trial {record.number}")
+    if note:
+        print(f"note: {note}")
+    if record.config is not None:
+        print_table(config_rows(record), "bits")
+    for name in sorted({name for logs in record.curve for name in logs}):
+        values = [logs[name] for logs in record.curve if name in logs]
+        print(f"{name:>20}  {sparkline(values)}  {values[0]:.4f} → {values[-1]:.4f}")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A curve as one line of blocks, its lowest value the lowest block; values that are no numbers as a dot."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    top = len(BLOCKS) - 1
+    return "".join(
+        (BLOCKS[round((value - low) / (high - low) * top)] if high > low else BLOCKS[0])
+        if math.isfinite(value)
+        else "·"
+        for value in values
+    )
 
 
 def trial_rows(records: Sequence[TrialRecord], metric: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import optuna
 from mpsearch.config import Config
 from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.records import State, TrialRecord
+from mpsearch.runners.limits import Limits
 from mpsearch.search.engine import Engine, Outcome
 from mpsearch.search.samplers import derived_seed
 from mpsearch.study import SearchEndedError, Study
@@ -33,13 +34,16 @@ class Progress(Protocol):
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended, in whatever way."""
 
+    def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
+        """Repeat `index` (from 1) of a trial ended, with a score or a cause of failure."""
+
 
 class _PrunedError(Exception):
     """The pruner stops this trial."""
 
 
-def run(study: Study, engine: Engine, trials: int, progress: Progress) -> str:
-    """Run trials until the study has `trials` finished ones.
+def run(study: Study, engine: Engine, limits: Limits | int, progress: Progress) -> str:
+    """Run trials until a limit is reached.
 
     Trials that a dead process left behind are failed and their configs tried again first. A config that the
     study trained before is answered from it.
@@ -47,7 +51,7 @@ def run(study: Study, engine: Engine, trials: int, progress: Progress) -> str:
     Args:
         study: the study, made for the engine's space.
         engine: trains the configs.
-        trials: complete, pruned and failed trials that the study shall have in the end.
+        limits: when to end; a number is that of complete, pruned and failed trials that the study shall have.
         progress: is told what happens.
 
     Returns:
@@ -57,14 +61,15 @@ def run(study: Study, engine: Engine, trials: int, progress: Progress) -> str:
         StudyError: another process runs the study.
         KeyboardInterrupt: after the running trial was ended cleanly and its config queued again.
     """
+    limits, started = Limits(trials=limits) if isinstance(limits, int) else limits, time.monotonic()
     with study.exclusive():
         study.recover()
-        while study.finished < trials:
+        while (reason := limits.reached(study.records(), started)) is None:
             try:
                 _run_one(study, engine, progress)
             except SearchEndedError as ended:
                 return str(ended)
-    return ""
+    return reason
 
 
 def _run_one(study: Study, engine: Engine, progress: Progress) -> None:

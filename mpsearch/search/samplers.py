@@ -1,15 +1,20 @@
 """Samplers and pruners by name, seeded for each trial."""
 
 import hashlib
+import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mpsearch.errors import ConfigError
+from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
 
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("none", "median")
+T = TypeVar("T")
+BY_NUMBER = ("grid", "qmc")
+"""Samplers that know their n-th config; see `search.sequences`."""
 
 
 def derived_seed(seed: int, sequence: int, purpose: str) -> int:
@@ -18,41 +23,90 @@ def derived_seed(seed: int, sequence: int, purpose: str) -> int:
     Args:
         seed: the study's.
         sequence: the trial's place in the study.
-        purpose: "sampler" or "training".
+        purpose: "sampler" or "training", for instance.
     """
     digest = hashlib.sha256(f"{seed}:{sequence}:{purpose}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = None) -> optuna.samplers.BaseSampler:
     """A fresh sampler; a new one for each trial makes a resumed study go on as if it had never stopped.
 
-    "grid" asks for its configs by number, and takes this sampler for none of them.
-    """
-    makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True),
-        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-        "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return makers[check_name("sampler", name, SAMPLERS)]()
-
-
-def make_pruner(name: str) -> optuna.pruners.BasePruner:
-    """A pruner; "median" compares a trial with earlier ones at the same epoch, once there are five."""
-    check_name("pruner", name, PRUNERS)
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5)
-    return optuna.pruners.NopPruner()
-
-
-def check_name(what: str, name: str, known: tuple[str, ...]) -> str:
-    """`name`, if it is among `known`.
+    What a sampler has to remember (the population of "nsga2", the distribution of "cmaes") it keeps with the trials.
 
     Raises:
-        ConfigError: it isn't.
+        ConfigError: there is no such sampler, it can't work with these options, or a package is missing.
     """
-    if name not in known:
-        raise ConfigError(f"a {what} must be one of {', '.join(known)}, but got {name!r}")
-    return name
+    given: dict[str, Any] = dict(options or {})
+    check_method("sampler", name, SAMPLERS, given)
+    needs = SAMPLERS[name].needs
+    if needs is not None and importlib.util.find_spec(needs[0]) is None:
+        raise ConfigError(
+            f"the sampler {name} needs {needs[0]}, which isn't installed: pip install 'mpsearch[{needs[1]}]'"
+        )
+    samplers = optuna.samplers
+    makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+        "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, **given),
+        "gp": lambda: samplers.GPSampler(seed=seed, **given),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+        "nsga2": lambda: _NSGAII(seed=seed, **given),
+        "cmaes": lambda: samplers.CmaEsSampler(
+            seed=seed, warn_independent_sampling=False, **({"with_margin": True} | given)
+        ),
+    }
+    if name in BY_NUMBER:
+        return samplers.RandomSampler(seed=seed)
+    return _made("sampler", name, makers[name])
+
+
+def make_pruner(name: str, options: Mapping[str, Value] | None = None) -> optuna.pruners.BasePruner:
+    """A pruner.
+
+    Raises:
+        ConfigError: there is no such pruner, or it can't work with these options.
+    """
+    given: dict[str, Any] = dict(options or {})
+    check_method("pruner", name, PRUNERS, given)
+    pruners = optuna.pruners
+    makers: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "none": pruners.NopPruner,
+        "median": lambda: pruners.MedianPruner(**given),
+        "percentile": lambda: pruners.PercentilePruner(**({"percentile": 25.0} | given)),
+        "hyperband": lambda: pruners.HyperbandPruner(**given),
+        "wilcoxon": lambda: pruners.WilcoxonPruner(**given),
+    }
+    return _made("pruner", name, makers[name])
+
+
+def check_space(name: str, distributions: Mapping[str, BaseDistribution]) -> None:
+    """Refuse a sampler that can't search a space.
+
+    Raises:
+        ConfigError: the space has scale modes to choose, which have no order, and the sampler takes numbers alone.
+    """
+    categorical = [key for key, kind in distributions.items() if isinstance(kind, CategoricalDistribution)]
+    if SAMPLERS[name].ordered_only and categorical:
+        raise ConfigError(
+            f"the sampler {name} takes widths alone, but the space searches scale modes as well ({categorical[0]} and "
+            f"{len(categorical) - 1} others): choose another sampler, or search no scale modes"
+        )
+
+
+class _NSGAII(optuna.samplers.NSGAIISampler):
+    """NSGA-II whose parents come in one order always.
+
+    Optuna gives them in the order of their ranks when a generation begins, and by number afterwards; a sampler made
+    anew in between would begin once more.
+    """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
+
+def _made(what: str, name: str, make: Callable[[], T]) -> T:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return make()
+        except (ValueError, AssertionError, ImportError) as error:
+            raise ConfigError(f"the {what} {name} can't work with these options: {error}") from error

@@ -2,34 +2,14 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import typer
 
-from mpsearch.cli.app import app, main
+from mpsearch.cli.app import app
 
 TINY = Path(__file__).resolve().parents[1] / "tiny.py"
-
-
-@pytest.fixture
-def mpsearch(monkeypatch, capsys):
-    """Types a command and gives (exit code, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["mpsearch", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else (0 if stop.code is None else 1)
-            if isinstance(stop.code, str):
-                print(stop.code, file=sys.stderr)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

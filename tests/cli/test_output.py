@@ -3,7 +3,8 @@
 import pytest
 
 from mpsearch.cli.output import UNBOUNDED, table_text
-from mpsearch.cli.tables import remarks, trial_rows
+from mpsearch.cli.tables import print_candidates, remarks, sparkline, trial_rows
+from mpsearch.ranking import Candidate
 from mpsearch.records import State, TrialRecord
 
 RECORDS = [
@@ -69,3 +70,24 @@ def test_causes_answers_and_changes_are_said_below():
     assert said[2].startswith("change before: trained before an accepted change")
     assert "change" not in trial_rows(RECORDS, "accuracy")[0]
     assert trial_rows([TrialRecord(3, State.COMPLETE, before_change=True)], "accuracy")[0]["change"] == "before"
+
+
+def test_a_sparkline_goes_from_its_lowest_to_its_highest_value():
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█" or sparkline([0.0, 0.5, 1.0]) == "▁▄█"
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert sparkline([0.0, float("nan"), 7.0]) == "▁·█"
+    assert sparkline([]) == ""
+
+
+def test_means_come_with_their_intervals_and_gaps_with_their_sign(capsys):
+    tuned = {"validation": 0.98, "test": 0.95, "changed_alpha": "auto_po2"}
+    print_candidates(
+        [Candidate(RECORDS[0], (1.0, 1.1, 1.2), (0.9, 0.9, 0.9), failed=1, finetuned=(tuned,)),
+         Candidate(RECORDS[2], (1.05,), (0.9,))],
+        "accuracy", "best",
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    assert "1.1000 ± 0.2484" in out  # t(0.975, 2 degrees) = 4.3027, s = 0.1
+    assert "1.0500 ±" not in out
+    assert "trial 0: 1 repeats failed" in out
+    assert "trial 0, fine-tuned with auto_po2: accuracy 0.9800 on validation, 0.9500 on test, gap +0.0300" in out

@@ -151,12 +151,22 @@ for _name in WRITES:
     setattr(Mortal, _name, _counted(_name))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+SAMPLERS = {
+    "tpe": {"n_startup_trials": 1},
+    "grid": {},
+    "qmc": {},
+    "nsga2": {"population_size": 2},
+    "cmaes": {"popsize": 2},
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
     tiny_study, tiny_engine, tmp_path, monkeypatch, sampler
 ):
-    """Dies before every single write, and then before every nineteenth of the next run; each time the study goes on."""
-    provenance, space = tiny_study(sampler=sampler).provenance, tiny_engine.network.space
+    """Dies before every single write, and then before every seventh of the next run; each time the study goes on."""
+    made = tiny_study(sampler=sampler, sampler_options=SAMPLERS[sampler])
+    provenance, space, trials = made.provenance, tiny_engine.network.space, 5 if sampler in ("nsga2", "cmaes") else 3
 
     def train(config, seed, recipe=None, report=None, **options):
         metric = seed % 1000 / 1000
@@ -170,7 +180,7 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
         study = optuna.create_study(storage=storage)
         study.set_user_attr("mpsearch", vars(provenance))
         made = Study(study, tmp_path / "runs")
-        if sampler != "grid":
+        if sampler not in ("grid", "qmc"):
             made.enqueue(space, space.uniform(8), "uniform 8")
         storage.writes = 0
         return made, storage
@@ -178,7 +188,7 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
     def attempt(study, storage, dies_at=None):
         storage.writes, storage.dies_at = 0, dies_at
         try:
-            run(study, tiny_engine, 3, Silent())
+            run(Study(study._study, study.folder), tiny_engine, trials, Silent())
         except Killed:
             return False
         return True
@@ -186,9 +196,10 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
     whole, storage = new()
     assert attempt(whole, storage)
     expected, writes = told(whole.records()), storage.writes
-    assert writes > 30
+    assert len(expected) == trials
+    assert writes > 10 * trials
     for first in range(writes):
-        for second in (None, *range(0, writes, 19)):
+        for second in (None, *range(first % 7, writes, 7)) if first % 5 == 0 else (None,):
             study, storage = new()
             assert not attempt(study, storage, first)
             if second is not None:
@@ -196,7 +207,7 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
             assert attempt(study, storage)
             assert told(study.records()) == expected, (first, second)
             origins = {r.origin for r in study.records() if r.state is State.COMPLETE}
-            assert origins == ({"grid"} if sampler == "grid" else {"uniform 8", "tpe"}), (first, second)
+            assert origins == ({sampler} if sampler in ("grid", "qmc") else {"uniform 8", sampler}), (first, second)
 
 
 def test_a_config_whose_process_dies_three_times_is_failed(tiny_study, tiny_engine):
@@ -256,7 +267,8 @@ def test_a_broken_loss_fails_the_trial_with_its_cause_and_the_study_goes_on(tiny
 
 
 def test_the_median_pruner_stops_hopeless_trials_and_keeps_their_curve(tiny_study, tiny_engine, monkeypatch):
-    study, space = tiny_study(pruner="median"), tiny_engine.network.space
+    study = tiny_study(pruner="median", pruner_options={"n_startup_trials": 5})
+    space = tiny_engine.network.space
     run(study, tiny_engine, 5, Silent())
     score = tiny_engine.score
     monkeypatch.setattr(tiny_engine, "score", lambda metric, costs: score(metric, costs) / 100)

@@ -1,0 +1,53 @@
+"""Samplers that know their n-th config: the grid, and low-discrepancy sequences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from mpsearch.config import Config
+from mpsearch.methods import Value
+from mpsearch.search.parameters import config_of, distributions
+from mpsearch.search.samplers import derived_seed
+from mpsearch.space import ResolvedSpace
+
+
+def nth_config(name: str, space: ResolvedSpace, index: int, seed: int, options: Mapping[str, Value]) -> Config | None:
+    """Config number `index` of a sampler, None where it has no more.
+
+    Args:
+        name: "grid" or "qmc".
+        space: what is searched.
+        index: from 0.
+        seed: the study's.
+        options: of the sampler.
+    """
+    if name == "grid":
+        return space.nth(index) if index < space.size else None
+    return _qmc(space, index, seed, options)
+
+
+def _qmc(space: ResolvedSpace, index: int, seed: int, options: Mapping[str, Value]) -> Config:
+    """The config at point `index` of a Sobol' or Halton sequence over all parameters.
+
+    Coordinate u in [0, 1) of a parameter with n values stands for value ⌊n·u⌋.
+    """
+    from scipy.stats import qmc
+
+    known = distributions(space)
+    kind = qmc.Halton if options.get("sequence") == "halton" else qmc.Sobol
+    scramble = bool(options.get("scramble", True))
+    sequence = kind(max(len(known), 1), scramble=scramble, rng=derived_seed(seed, 0, "qmc"))
+    if index:
+        sequence.fast_forward(index)
+    point = sequence.random(1)[0]
+    parameters = {}
+    for (name, distribution), u in zip(known.items(), point, strict=False):
+        values: Sequence[Any]
+        if isinstance(distribution, CategoricalDistribution):
+            values = distribution.choices
+        else:
+            assert isinstance(distribution, IntDistribution)
+            values = range(distribution.high + 1)
+        parameters[name] = values[int(u * len(values))]
+    return config_of(space, parameters)

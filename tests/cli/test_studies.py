@@ -1,0 +1,145 @@
+"""Commands that keep studies, typed as a user would; the engine is the session's."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mpsearch.study import open_study
+
+TINY = Path(__file__).resolve().parents[1] / "tiny.py"
+
+
+@pytest.fixture
+def work(tiny_engine, tmp_path, monkeypatch):
+    """A folder with a space file; engines are the session's one."""
+    shutil.copy(TINY, tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mpsearch.creation.Engine", lambda *_: tiny_engine)
+    return tmp_path
+
+
+@pytest.fixture
+def mine(mpsearch, work):
+    """A study of two trials."""
+    words = ("--sampler", "tpe", "--sampler-option", "n_startup_trials=5", "--uniform", "8")
+    assert mpsearch("study", "create", "--space", "mine.py", *words)[0] == 0
+    assert mpsearch("study", "run", "mine", "--trials", "2")[0] == 0
+    return work
+
+
+def test_samplers_and_pruners_take_options_checked_before_anything_is_loaded(mpsearch, work, monkeypatch):
+    words = ("study", "create", "--space", "mine.py")
+    more = ("--pruner", "percentile", "--pruner-option", "percentile=30.0", "--sampler-option", "group=true")
+    assert mpsearch(*words, *more)[0] == 0
+    was = open_study("mine").provenance
+    assert (was.sampler_options, was.pruner_options) == ({"group": True}, {"percentile": 30.0})
+    code, out, _ = mpsearch("study", "show", "mine")
+    assert "tpe group=True, percentile percentile=30.0, 0" in out
+    monkeypatch.setattr("mpsearch.cli.study.import_tensorflow", None)
+    for wrong, message in {
+        ("--sampler", "anneal"): "a sampler must be one of tpe, gp",
+        ("--sampler-option", "n_startup_trails=3"): "the sampler tpe takes n_startup_trials (an integer)",
+        ("--sampler-option", "n_startup_trials"): "must be NAME=VALUE",
+        ("--pruner", "median", "--pruner-option", "n_min_trials=x"): "must be an integer, but got 'x'",
+    }.items():
+        code, _, err = mpsearch(*words, *wrong, "--name", "other")
+        assert (code, message in err) == (1, True), err
+
+
+def test_a_run_ends_by_time_score_or_patience(mpsearch, mine):
+    best = open_study("mine").best()[0].score
+    code, out, _ = mpsearch("study", "run", "mine", "--until-score", f"{best - 0.01}")
+    assert (code, "is at its end: trial" in out, "was asked for" in out) == (0, True, True)
+    code, out, _ = mpsearch("study", "run", "mine", "--timeout", "0.01s")
+    assert code == 0
+    assert "ended after 2 trials: the time of 0.01s is over" in out
+    code, out, _ = mpsearch("study", "run", "mine", "--patience", "1", "--trials", "9")
+    assert code == 0
+    assert "trials without a better score" in out
+    assert open_study("mine").finished < 9
+    code, _, err = mpsearch("study", "run", "mine", "--timeout", "soon")
+    assert (code, "a duration is written as 2h" in err) == (1, True)
+
+
+def test_a_trial_is_shown_with_its_config_and_curve(mpsearch, mine):
+    assert mpsearch("study", "note", "mine", "wide", "--trial", "0")[0] == 0
+    code, out, _ = mpsearch("study", "show", "mine", "--trial", "0")
+    assert code == 0
+    assert "note: wide" in out
+    assert "8 auto" in out
+    curve = next(line for line in out.splitlines() if "val_accuracy" in line)
+    assert set(curve.split()[1]) <= set("▁▂▃▄▅▆▇█")
+    shown = json.loads(mpsearch("study", "show", "mine", "--trial", "0", "--json")[1])
+    assert shown["config"] == open_study("mine").record(0).config.to_json()
+    assert shown["note"] == "wide"
+    assert "no trial 7" in mpsearch("study", "show", "mine", "--trial", "7")[2]
+    assert "trial 0: wide" in mpsearch("study", "show", "mine")[1]
+
+
+def test_configs_are_queued_from_files_studies_and_widths(mpsearch, mine):
+    config = mpsearch("study", "show", "mine", "--trial", "1", "--json")[1]
+    (mine / "idea.json").write_text(config)
+    assert mpsearch("study", "create", "--space", "mine.py", "--name", "next")[0] == 0
+    words = ("--config", "idea.json", "--from", "mine", "--trial", "0", "--uniform", "4")
+    code, out, _ = mpsearch("study", "enqueue", "next", *words)
+    assert code == 0
+    assert out.splitlines()[-1] == "next: mpsearch study run next --trials 3"
+    assert mpsearch("study", "run", "next", "--trials", "3", "--quiet")[0] == 0
+    records, first = open_study("next").records(), open_study("mine")
+    assert [r.origin for r in records] == ["uniform 4", "idea.json", "mine trial 0"]
+    assert [r.fingerprint for r in records[1:]] == [first.record(1).fingerprint, first.record(0).fingerprint]
+    assert "trained it already" in mpsearch("study", "enqueue", "next", "--uniform", "4")[1]
+    for wrong, message in {
+        (): "name what to try",
+        ("--trial", "1", "--uniform", "4"): "--trial goes with --from",
+        ("--uniform", "5"): "no menu of the space has 5 bits",
+        ("--config", "none.json"): "can't read none.json",
+    }.items():
+        code, _, err = mpsearch("study", "enqueue", "next", *wrong)
+        assert (code, message in err) == (1, True), err
+
+
+def test_the_best_are_repeated_and_ranked_by_their_means(mpsearch, mine):
+    assert "was trained once" in mpsearch("study", "best", "mine")[1]
+    code, out, _ = mpsearch("study", "repeat", "mine", "--top", "1", "--repeats", "1")
+    assert code == 0
+    assert "[1/1] trial" in out
+    assert "repeat 1: score" in out
+    assert " ± " in out
+    best = json.loads(mpsearch("study", "best", "mine", "--top", "2", "--json")[1])
+    repeated = next(candidate for candidate in best if len(candidate["scores"]) == 2)
+    assert repeated["mean"] == pytest.approx(sum(repeated["scores"]) / 2)
+    assert best == sorted(best, key=lambda candidate: -candidate["mean"])
+
+
+def test_studies_are_tagged_noted_renamed_copied_exported_imported_and_deleted(mpsearch, mine):
+    assert mpsearch("study", "tag", "mine", "paper", "cifar")[1] == "cifar, paper\n"
+    assert mpsearch("study", "tag", "mine", "cifar", "--remove")[1] == "paper\n"
+    assert mpsearch("study", "note", "mine", "a first try [auto]")[0] == 0
+    assert mpsearch("study", "note", "mine")[1] == "a first try [auto]\n"
+    assert "a first try [auto]" in mpsearch("study", "show", "mine")[1]
+    assert mpsearch("study", "rename", "mine", "first")[0] == 0
+    assert mpsearch("study", "copy", "first", "second")[0] == 0
+    assert mpsearch("study", "tag", "second", "paper", "--remove")[0] == 0
+    listed = json.loads(mpsearch("study", "list", "--tag", "paper", "--json")[1])
+    assert [(row["study"], row["trials"], row["note"]) for row in listed] == [("first", 2, "a first try [auto]")]
+    code, _, err = mpsearch("study", "export", "first", "--format", "json", "--out", "out/first.json")
+    assert (code, "2 trials of first" in err) == (0, True)
+    code, out, _ = mpsearch("study", "export", "first", "--format", "csv")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "must be json or csv" in mpsearch("study", "export", "first", "--format", "xml")[2]
+    assert mpsearch("study", "delete", "first", "--yes")[0] == 0
+    assert mpsearch("study", "import", "out/first.json")[0] == 0
+    assert mpsearch("study", "import", "out/first.json", "--name", "third")[0] == 0
+    assert {row["study"] for row in json.loads(mpsearch("study", "list", "--json")[1])} == {"first", "second", "third"}
+    assert mpsearch("study", "run", "third", "--trials", "3", "--quiet")[0] == 0
+    assert open_study("third").finished == 3
+
+
+def test_a_study_is_not_deleted_without_a_yes(mpsearch, mine, monkeypatch):
+    monkeypatch.setattr("typer.confirm", lambda question: False)
+    code, _, err = mpsearch("study", "delete", "mine")
+    assert (code, "nothing was deleted" in err) == (1, True)
+    assert open_study("mine").finished == 2
