@@ -20,11 +20,12 @@ import optuna
 
 from mpsearch import facts_of
 from mpsearch.methods import SAMPLERS
+from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.search.parameters import distributions, parameters_of
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import find_space_file, load_space_file
-from mpsearch.study import Provenance, Study, create_study, open_study
+from mpsearch.study import Study, create_study, open_study
 
 
 def resolved() -> ResolvedSpace:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from mpsearch.errors import DataMissingError, MpsearchError, StudyError
 from mpsearch.objective import ForgivingFactor
+from mpsearch.provenance import Provenance
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile, find_space_file, load_space_file
-from mpsearch.study import Provenance, Study
+from mpsearch.study import Study
 
 DIFFERENCE_LINES = 40
 

@@ -22,12 +22,13 @@ from mpsearch.errors import ConfigError, StudyError
 from mpsearch.floatmodel import cached_weights, find_weights
 from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
+from mpsearch.provenance import Provenance
 from mpsearch.search.engine import Engine, backend_versions
 from mpsearch.search.parameters import distributions
 from mpsearch.search.samplers import check_space
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
-from mpsearch.study import Provenance, Study
+from mpsearch.study import Study
 from mpsearch.training import Report
 from mpsearch.version import __version__
 

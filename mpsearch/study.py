@@ -2,13 +2,12 @@
 
 import datetime
 import difflib
-import hashlib
 import json
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
-from mpsearch.methods import Value
+from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import State, TrialRecord
 from mpsearch.search.parameters import config_of, distributions, parameters_of
 from mpsearch.search.proposals import Proposer
@@ -28,7 +27,6 @@ from mpsearch.search.sequences import nth_config
 from mpsearch.space import ResolvedSpace
 from mpsearch.storages import open_storage, runs_folder, shown
 
-FORMAT = 2  # of what a study holds; raised when older code can't read it
 ATTEMPTS = 3  # tries of a config whose process dies
 _UNTAGGED = "untagged conditions"
 _OPTIONS = "mpsearch"
@@ -39,58 +37,6 @@ _STATES = {
     TrialState.WAITING: State.WAITING,
 }
 _FINISHED = (State.COMPLETE, State.PRUNED, State.FAILED)
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a study was made of; enough to say later exactly what it was.
-
-    Attributes:
-        space_path, space_text, space_hash: the space file.
-        space_fingerprint: of the resolved space.
-        space_size: number of configs, in decimal digits (it may exceed any integer type).
-        data_fingerprint: of all splits.
-        versions: of Python and the packages that training depends on.
-        seed: of the study.
-        sampler, pruner: names.
-        metric: name of the metric.
-        reference_costs: name to number, as in a trial's costs.
-        sites: rows of the space's table.
-        created: date and time, ISO 8601, UTC.
-        format: of the records; 1 has none of the fields below.
-        id: unique to the study, also among those of one name.
-        folder: name of the folder for its files; studies without one use their name.
-        float_weights: SHA-256 of the file of float weights, 16 hex digits; empty where it isn't known yet.
-        forgiving: the Forgiving Factor's parameters; None where they aren't known.
-        sampler_options, pruner_options: option to its value; those left out have their defaults.
-    """
-
-    space_path: str
-    space_text: str
-    space_hash: str
-    space_fingerprint: str
-    space_size: str
-    data_fingerprint: str
-    versions: Mapping[str, str]
-    seed: int
-    sampler: str
-    pruner: str
-    metric: str
-    reference_costs: Mapping[str, int]
-    sites: list[dict[str, Any]]
-    created: str
-    format: int = FORMAT
-    id: str = ""
-    folder: str = ""
-    float_weights: str = ""
-    forgiving: Mapping[str, float] | None = None
-    sampler_options: Mapping[str, Value] = field(default_factory=dict)
-    pruner_options: Mapping[str, Value] = field(default_factory=dict)
-
-    @property
-    def conditions(self) -> str:
-        """What trials are trained under: space file, data and float weights, as 16 hex digits."""
-        return _digest(self.space_hash, self.data_fingerprint, self.float_weights)
 
 
 class SearchEndedError(StudyError):
@@ -453,12 +399,6 @@ def _is_whole(trial: FrozenTrial) -> bool:
     return "fixed_params" in trial.system_attrs or "sequence" in trial.user_attrs or "origin" in trial.user_attrs
 
 
-def format_refusal(what: str, found: int, written_by: str | None) -> StudyError:
-    """The error for data of a later format."""
-    wanted = f"mpsearch {written_by} or later" if written_by else "a later mpsearch"
-    return StudyError(f"{what} has format {found}, but this version reads up to {FORMAT}: use {wanted}")
-
-
 def create_study(name: str, provenance: Provenance, storage: str | None = None) -> Study:
     """A new study.
 
@@ -517,10 +457,6 @@ def _identified(name: str, provenance: Provenance) -> Provenance:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _state(trial: FrozenTrial) -> State:

@@ -16,8 +16,9 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.errors import StudyError
+from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.storages import open_storage, shown
-from mpsearch.study import FORMAT, Provenance, Study, create_study, format_refusal, open_study, study_names
+from mpsearch.study import Study, create_study, open_study, study_names
 from mpsearch.version import __version__
 
 KIND = "mpsearch study"

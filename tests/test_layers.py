@@ -40,6 +40,7 @@ TABLE = (
     ("training",),
     ("floatmodel",),
     ("methods",),
+    ("provenance",),
     ("search",),
     ("storages",),
     ("study",),
@@ -57,6 +58,8 @@ TABLE = (
 )
 LEVEL = {name: level for level, names in enumerate(TABLE) for name in names}
 FREE_OF_KERAS = (
+    "methods",
+    "provenance",
     "errors",
     "beside",
     "config",

@@ -12,7 +12,7 @@ from mpsearch.creation import check_unchanged, engine_of, float_weights, provena
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.records import State, TrialRecord
 from mpsearch.spacefile import load_space_file
-from mpsearch.study import create_study, open_study, study_names
+from mpsearch.study import Study, create_study, open_study, study_names
 
 
 def test_a_study_remembers_what_it_was_made_of(tiny_study, tiny_engine):
@@ -152,8 +152,12 @@ def test_trials_from_before_an_accepted_change_are_marked_and_answer_nothing(tin
 def test_trials_of_format_1_are_those_from_before_the_first_change(tiny_study, tiny_engine, tmp_path, monkeypatch):
     study = tiny_study()
     with monkeypatch.context() as patch:
-        kept = optuna.Trial.set_user_attr
-        patch.setattr(optuna.Trial, "set_user_attr", lambda t, key, v: None if key == "conditions" else kept(t, key, v))
+        known = Study._start_attributes
+        patch.setattr(
+            Study,
+            "_start_attributes",
+            lambda *a: {key: value for key, value in known(*a).items() if key != "conditions"},
+        )
         record_a_trial(study, tiny_engine)  # without conditions, as format 1 wrote it
     age(study)
     study = open_study("tiny")

@@ -23,7 +23,10 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: mpsearch study create --space resnet8.py")
+@app.command(
+    epilog="Example: mpsearch study create --space resnet8.py --sampler tpe --sampler-option n_startup_trials=20 "
+    "--pruner percentile --pruner-option percentile=30.0"
+)
 def create(
     space: Annotated[str, typer.Option(help="Space file: a path, or the name of a ready one.")],
     name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="the file's stem")] = None,
@@ -81,7 +84,7 @@ def create(
     print(f"next: mpsearch study run {study.name}")
 
 
-@app.command(epilog="Example: mpsearch study run resnet8 --trials 40")
+@app.command(epilog="Example: mpsearch study run resnet8 --trials 200 --timeout 2h --until-score 1.08 --patience 50")
 def run(
     name: StudyName,
     trials: Annotated[
@@ -158,7 +161,7 @@ def run(
         print(f"ended after {study.finished} trials: {ended}")
 
 
-@app.command("list", epilog="Example: mpsearch study list --json")
+@app.command("list", epilog="Example: mpsearch study list --tag paper --json")
 def list_studies(
     tag: Annotated[str | None, typer.Option(help="Only studies with this tag.")] = None,
     storage: Storage = None,
@@ -194,7 +197,7 @@ def list_studies(
     print_json(rows) if as_json else print_table(rows, "studies", spare=["created", "note", "tags"])
 
 
-@app.command(epilog="Example: mpsearch study show resnet8")
+@app.command(epilog="Example: mpsearch study show resnet8 --trial 12")
 def show(
     name: StudyName,
     trial: Annotated[int | None, typer.Option(help="Show this trial: its config and learning curve.")] = None,
@@ -258,7 +261,7 @@ def show(
             print(f"trial {record.number}: {study.remark(record.number)}")
 
 
-@app.command(epilog="Example: mpsearch study best resnet8 --top 3")
+@app.command(epilog="Example: mpsearch study best resnet8 --top 5")
 def best(
     name: StudyName,
     top: Annotated[int, typer.Option(help="So many of the best.", min=1)] = 1,

@@ -122,7 +122,9 @@ def import_(
     print(f"{study.name}: {study.finished} trials; go on with: mpsearch study run {study.name}")
 
 
-@app.command(epilog="Example: mpsearch study enqueue resnet8 --from resnet8-first --trial 12")
+@app.command(
+    epilog="Example: mpsearch study enqueue resnet8 --from resnet8-first --trial 12 --config idea.json --uniform 8"
+)
 def enqueue(
     name: StudyName,
     config: Annotated[

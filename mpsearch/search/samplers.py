@@ -13,6 +13,7 @@ from mpsearch.errors import ConfigError
 from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
 
 T = TypeVar("T")
+SMALLEST_POPULATION = 4  # of CMA-ES
 BY_NUMBER = ("grid", "qmc")
 """Samplers that know their n-th config; see `search.sequences`."""
 
@@ -43,6 +44,11 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
     if needs is not None and importlib.util.find_spec(needs[0]) is None:
         raise ConfigError(
             f"the sampler {name} needs {needs[0]}, which isn't installed: pip install 'mpsearch[{needs[1]}]'"
+        )
+    if given.get("popsize", SMALLEST_POPULATION) < SMALLEST_POPULATION:
+        raise ConfigError(
+            f"option popsize of the sampler {name} must be at least {SMALLEST_POPULATION}, but got {given['popsize']}: "
+            "its covariance is estimated from the better half"
         )
     samplers = optuna.samplers
     makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {

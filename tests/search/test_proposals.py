@@ -10,12 +10,13 @@ from mpsearch.config import Role
 from mpsearch.errors import ConfigError
 from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.menu import bits
+from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.search.parameters import distributions, parameters_of
 from mpsearch.search.samplers import check_space, derived_seed, make_pruner, make_sampler
 from mpsearch.search.sequences import nth_config
 from mpsearch.space import Space
-from mpsearch.study import Provenance, SearchEndedError, Study
+from mpsearch.study import SearchEndedError, Study
 
 LAYERS = ("a", "b", "c")
 FACTS = ModelFacts(
@@ -154,6 +155,7 @@ def test_gp_proposes_the_same_again(tmp_path):
         (make_sampler, "tpe", {"group": 1}, "group of the sampler tpe must be true or false, but got 1"),
         (make_sampler, "random", {"seed": 1}, "random takes no options, but got seed=1"),
         (make_sampler, "qmc", {"sequence": "lattice"}, "must be sobol or halton, but got 'lattice'"),
+        (make_sampler, "cmaes", {"popsize": 3}, "must be at least 4, but got 3"),
         (make_sampler, "nsga2", {"population_size": 1}, "nsga2 can't work with these options"),
         (make_pruner, "median", {"percentile": 2.0}, "median takes n_startup_trials"),
         (make_pruner, "percentile", {"percentile": 120.0}, "percentile can't work with these options"),
