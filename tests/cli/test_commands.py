@@ -20,7 +20,23 @@ def folder(tmp_path_factory, tiny_engine):
     return made
 
 
-def test_the_main_path(mpsearch, folder, monkeypatch):
+@pytest.fixture
+def engines(monkeypatch):
+    """Engines are built once for each set of scale modes."""
+    import mpsearch.creation as creation
+
+    made, build = {}, creation.Engine
+
+    def engine(file, report, extra_alphas, data):
+        if extra_alphas not in made:
+            made[extra_alphas] = build(file, report, extra_alphas, data)
+        return made[extra_alphas]
+
+    monkeypatch.setattr(creation, "Engine", engine)
+    return made
+
+
+def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     monkeypatch.chdir(folder)
     code, out, _ = mpsearch("study", "create", "--space", "mine.py", "--sampler", "random", "--uniform", "8")
     assert code == 0
@@ -88,6 +104,7 @@ def test_the_main_path(mpsearch, folder, monkeypatch):
     (folder / "mine.py").write_text(TINY.read_text())
     code, out, _ = mpsearch("export", "mine", "--out", "again", "--accept-change")
     assert code == 0
+    assert len(engines) == 2
 
 
 def test_a_grid_ends_cleanly_with_the_best(mpsearch, folder, monkeypatch):
