@@ -155,8 +155,8 @@ class Search:
         engine, found = self.engine(), self.study.best()
         best = found[0].score if found else None
         epochs, metric = engine.task.training.epochs, engine.task.metric
-        if not self.study.notes("float"):
-            self.study.note("float", {"validation": engine.float_metric()})
+        if not self.study.kept("float"):
+            self.study.keep("float", {"validation": engine.float_metric()})
         with RunProgress(trials, self.study.finished, best, epochs, metric, self._quiet) as progress:
             run(self.study, engine, trials, progress)
         return self
