@@ -85,7 +85,7 @@ def trial_rows(records: Sequence[TrialRecord], metric: str) -> list[dict[str, An
             "δ": "–" if record.delta is None else f"{record.delta:+.2%}",
             "score": record.score,
             "epochs": record.epochs,
-            "seconds": round(record.seconds, 1),
+            "seconds": round(record.seconds),
             "origin": record.origin,
         }
         for record in records
