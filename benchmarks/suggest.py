@@ -22,7 +22,7 @@ from mpsearch import facts_of
 from mpsearch.methods import SAMPLERS
 from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
-from mpsearch.search.parameters import distributions, parameters_of
+from mpsearch.searching.parameters import distributions, parameters_of
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import find_space_file, load_space_file
 from mpsearch.study import Study, create_study, open_study

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mpsearch.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mpsearch import datasets, models, schedules, search
-    from mpsearch.api import Search
+    from mpsearch import datasets, models, schedules
+    from mpsearch.api import Search, search
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.costs.bits import BitCost, ReferenceBits
     from mpsearch.data import Data, Split, Stream
@@ -66,12 +66,13 @@ _HOMES = {
     "bits": "mpsearch.menu",
     "facts_of": "mpsearch.network.sites",
     "register_layer": "mpsearch.network.adapters",
+    "search": "mpsearch.api",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("datasets", "models", "schedules", "search"):
+    if name in ("datasets", "models", "schedules"):
         return import_module(f"mpsearch.{name}")
     raise AttributeError(f"module `mpsearch` has no attribute `{name}`; it has {', '.join(__all__)}")

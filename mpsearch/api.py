@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mpsearch.cli.progress import EpochProgress, RunProgress
 from mpsearch.config import Alpha, parse_alpha
 from mpsearch.costs.bits import ReferenceBits
 from mpsearch.creation import check_unchanged, float_weights, provenance_of, resolve, uniform_config
@@ -21,9 +20,10 @@ from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, keep_weights
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
+from mpsearch.progress import EpochProgress, RunProgress
 from mpsearch.records import TrialRecord
 from mpsearch.runners.inprocess import run
-from mpsearch.search.engine import Engine
+from mpsearch.searching.engine import Engine
 from mpsearch.space import Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names

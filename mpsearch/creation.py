@@ -23,9 +23,9 @@ from mpsearch.floatmodel import cached_weights, find_weights
 from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
 from mpsearch.provenance import Provenance
-from mpsearch.search.engine import Engine, backend_versions
-from mpsearch.search.parameters import distributions
-from mpsearch.search.samplers import check_space
+from mpsearch.searching.engine import Engine, backend_versions
+from mpsearch.searching.parameters import distributions
+from mpsearch.searching.samplers import check_space
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Study

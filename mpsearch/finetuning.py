@@ -15,8 +15,8 @@ from mpsearch.errors import StudyError
 from mpsearch.ranking import FINETUNED
 from mpsearch.records import TrialRecord, config_to_tune
 from mpsearch.runners.inprocess import load_weights, save_weights, weights_file
-from mpsearch.search.engine import Engine
-from mpsearch.search.samplers import derived_seed
+from mpsearch.searching.engine import Engine
+from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import Study
 from mpsearch.training import Report, logging_callbacks
 

@@ -20,10 +20,10 @@ from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import State, TrialRecord
-from mpsearch.search.parameters import config_of, distributions, parameters_of
-from mpsearch.search.proposals import Proposer
-from mpsearch.search.samplers import BY_NUMBER, make_pruner, make_sampler
-from mpsearch.search.sequences import nth_config
+from mpsearch.searching.parameters import config_of, distributions, parameters_of
+from mpsearch.searching.proposals import Proposer
+from mpsearch.searching.samplers import BY_NUMBER, make_pruner, make_sampler
+from mpsearch.searching.sequences import nth_config
 from mpsearch.space import ResolvedSpace
 from mpsearch.storages import open_storage, runs_folder, shown
 

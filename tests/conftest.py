@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     import keras
 
-    from mpsearch.search.engine import Engine
+    from mpsearch.searching.engine import Engine
     from mpsearch.spacefile import SpaceFile
     from mpsearch.study import Study
 
@@ -128,7 +128,7 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> "SpaceFile":
 def tiny_engine(tiny_file: "SpaceFile") -> "Engine":
     """An engine for the tiny task, trained and traced once; scale mode auto_po2 is possible everywhere."""
     from mpsearch.config import Alpha
-    from mpsearch.search.engine import Engine
+    from mpsearch.searching.engine import Engine
 
     return Engine(tiny_file, extra_alphas=[Alpha.AUTO_PO2])
 

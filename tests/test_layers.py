@@ -41,7 +41,7 @@ TABLE = (
     ("floatmodel",),
     ("methods",),
     ("provenance",),
-    ("search",),
+    ("searching",),
     ("storages",),
     ("study",),
     ("upkeep", "ranking"),
@@ -52,8 +52,8 @@ TABLE = (
     ("finetuning",),
     ("baselines", "analysis", "export", "report"),
     ("models", "datasets"),
-    ("cli",),
-    ("api",),
+    ("progress",),
+    ("cli", "api"),
     ("__init__",),  # the public names
 )
 LEVEL = {name: level for level, names in enumerate(TABLE) for name in names}

@@ -12,7 +12,7 @@ from mpsearch.floatmodel import cached_weights
 from mpsearch.network.graph import functional
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
-from mpsearch.search.engine import Engine
+from mpsearch.searching.engine import Engine
 from mpsearch.space import Space
 from mpsearch.study import create_study, open_study
 from mpsearch.task import Distillation, Task, Training

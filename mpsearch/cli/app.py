@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train the float model of a space file, BatchNorm included, and keep its weights for all studies."""
     from mpsearch.cli.output import print_json
-    from mpsearch.cli.progress import EpochProgress
+    from mpsearch.progress import EpochProgress
     from mpsearch.spacefile import find_space_file, load_space_file
 
     task = load_space_file(find_space_file(space)).task
@@ -87,8 +87,8 @@ def finetune(
 ) -> None:
     """Train chosen configs for longer and judge them on the test split."""
     from mpsearch.cli.output import print_json, print_table
-    from mpsearch.cli.progress import EpochProgress
     from mpsearch.config import parse_alpha
+    from mpsearch.progress import EpochProgress
     from mpsearch.records import config_to_tune
     from mpsearch.study import open_study
 

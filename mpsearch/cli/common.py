@@ -10,7 +10,7 @@ from mpsearch.errors import ConfigError, StudyError
 if TYPE_CHECKING:
     from mpsearch.config import Alpha
     from mpsearch.records import TrialRecord
-    from mpsearch.search.engine import Engine
+    from mpsearch.searching.engine import Engine
     from mpsearch.study import Study
 
 
@@ -64,7 +64,7 @@ def open_engine(study: "Study", quiet: bool, accept: bool = False, extra_alphas:
     if not quiet:
         print("loading the model and data …", flush=True)
     import_tensorflow()
-    from mpsearch.cli.progress import EpochProgress
     from mpsearch.creation import engine_of
+    from mpsearch.progress import EpochProgress
 
     return engine_of(study, accept, extra_alphas, EpochProgress("float", file.task.float_recipe.epochs, quiet), say)

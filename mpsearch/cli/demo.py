@@ -11,7 +11,7 @@ from mpsearch.cli.silence import import_tensorflow
 
 def run_demo(trials: int, seed: int, as_json: bool) -> None:
     """Train, search and compare; see `mpsearch demo --help`."""
-    from mpsearch.cli.progress import EpochProgress, RunProgress
+    from mpsearch.progress import EpochProgress, RunProgress
     from mpsearch.spacefile import find_space_file, load_space_file
 
     started = time.perf_counter()
@@ -21,7 +21,7 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
     import_tensorflow()
     from mpsearch.creation import provenance_of
     from mpsearch.runners.inprocess import run
-    from mpsearch.search.engine import Engine
+    from mpsearch.searching.engine import Engine
     from mpsearch.study import create_study
 
     engine = Engine(file, EpochProgress("float", file.task.float_recipe.epochs, as_json))

@@ -113,7 +113,7 @@ def run(
     factor or reference needs a new study.
     """
     from mpsearch.cli.output import print_json
-    from mpsearch.cli.progress import RunProgress
+    from mpsearch.progress import RunProgress
     from mpsearch.ranking import ranked
     from mpsearch.runners.limits import Limits, parse_duration
     from mpsearch.study import open_study
@@ -301,7 +301,7 @@ def repeat(
     Repeats are no trials: samplers never see them, and the search goes on as if there were none.
     """
     from mpsearch.cli.output import print_json
-    from mpsearch.cli.progress import RunProgress
+    from mpsearch.progress import RunProgress
     from mpsearch.study import open_study
 
     study = open_study(name, storage)

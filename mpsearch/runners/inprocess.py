@@ -13,8 +13,8 @@ from mpsearch.config import Config
 from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.limits import Limits
-from mpsearch.search.engine import Engine, Outcome
-from mpsearch.search.samplers import derived_seed
+from mpsearch.searching.engine import Engine, Outcome
+from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import SearchEndedError, Study
 from mpsearch.training import trial_callbacks
 

@@ -7,8 +7,8 @@ from mpsearch.errors import StudyError, TrainingError
 from mpsearch.ranking import Candidate, ranked, repeat_key
 from mpsearch.records import TrialRecord
 from mpsearch.runners.inprocess import Progress
-from mpsearch.search.engine import Engine
-from mpsearch.search.samplers import derived_seed
+from mpsearch.searching.engine import Engine
+from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import Study
 
 

@@ -14,7 +14,7 @@ import pytest
 from mpsearch.errors import StudyError
 from mpsearch.records import State
 from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, save_weights, weights_file
-from mpsearch.search.engine import Outcome
+from mpsearch.searching.engine import Outcome
 from mpsearch.study import Study, open_study
 from mpsearch.training import History
 

@@ -6,7 +6,7 @@ from mpsearch.errors import StudyError, TrainingError
 from mpsearch.ranking import ranked, repeat_key
 from mpsearch.runners.inprocess import run
 from mpsearch.runners.repeats import missing_repeats, repeat, to_repeat
-from mpsearch.search.engine import Outcome
+from mpsearch.searching.engine import Outcome
 from mpsearch.study import open_study
 from mpsearch.training import History
 

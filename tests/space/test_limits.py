@@ -9,7 +9,7 @@ import pytest
 from mpsearch.config import Config, QuantizerSpec, Role
 from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.menu import bits
-from mpsearch.search.parameters import config_of, distributions, parameters_of
+from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.space import Space
 from tests.space.networks import chain, parts
 

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.methods import Value
-from mpsearch.search.samplers import derived_seed, make_sampler
+from mpsearch.searching.samplers import derived_seed, make_sampler
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import optuna
 from mpsearch.config import Role
 from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.menu import bits
-from mpsearch.search.parameters import config_of, distributions, parameters_of
-from mpsearch.search.samplers import derived_seed, make_sampler
+from mpsearch.searching.parameters import config_of, distributions, parameters_of
+from mpsearch.searching.samplers import derived_seed, make_sampler
 from mpsearch.space import Space
 
 FACTS = ModelFacts(

@@ -7,8 +7,8 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from mpsearch.config import Config
 from mpsearch.methods import Value
-from mpsearch.search.parameters import config_of, distributions
-from mpsearch.search.samplers import derived_seed
+from mpsearch.searching.parameters import config_of, distributions
+from mpsearch.searching.samplers import derived_seed
 from mpsearch.space import ResolvedSpace
 
 

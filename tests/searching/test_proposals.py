@@ -12,9 +12,9 @@ from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.menu import bits
 from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
-from mpsearch.search.parameters import distributions, parameters_of
-from mpsearch.search.samplers import check_space, derived_seed, make_pruner, make_sampler
-from mpsearch.search.sequences import nth_config
+from mpsearch.searching.parameters import distributions, parameters_of
+from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler
+from mpsearch.searching.sequences import nth_config
 from mpsearch.space import Space
 from mpsearch.study import SearchEndedError, Study
 

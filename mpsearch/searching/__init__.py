@@ -1,0 +1,1 @@
+"""Searching a space: how a trial is trained, and which config comes next."""
