@@ -20,7 +20,8 @@ from mpsearch.errors import ExportError
 from mpsearch.network.adapters import Weight, adapter_of, class_name
 from mpsearch.network.canonical import copied
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.network.graph import Node, Tensor, map_tensors, rebuild
+from mpsearch.network.graph import Node
+from mpsearch.network.sites import with_quantizers
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, grid_of
 from mpsearch.quantizers.weights import WeightQuantizer, weight_codes
 
@@ -111,27 +112,13 @@ def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:
     """
     check_expressible(config)
     codes, placement = weight_codes_of(network, config), network.placement
-    copies: dict[str, Any] = {}
 
-    def feature_map(site: str | None, x: Any) -> Any:
-        if site is None or site not in config:
+    def feature_map(site: str, x: Any) -> Any:
+        if site not in config:
             return x
         return qkeras.QActivation(_activation_quantizer(network, config, site), name=site.replace("/", "__"))(x)
 
-    def call(node: Node, args: Any, kwargs: Any) -> Any:
-        if node.name in placement.merge_inputs:
-            sites = placement.merge_inputs[node.name]
-            args, kwargs = map_tensors((args, kwargs), lambda i, x: feature_map(sites[i], x))
-        if not isinstance(node.layer, keras.layers.Layer):
-            return node.layer(*args, **kwargs)
-        if node.layer_name not in copies:
-            copies[node.layer_name] = _exported(node, network, codes, config)
-        return copies[node.layer_name](*args, **kwargs)
-
-    def after(tensor: Tensor, value: Any) -> Any:
-        return feature_map(placement.outputs.get(tensor), value)
-
-    model = rebuild(placement.graph, call, after)
+    model = with_quantizers(placement, feature_map, lambda node: _exported(node, network, codes, config))
     for node in placement.graph.nodes:
         if isinstance(node.layer, keras.layers.Layer) and node.layer.weights:
             made = model.get_layer(node.layer_name)

@@ -14,8 +14,8 @@ from mpsearch.network.adapters import adapter_of
 from mpsearch.network.assign import bulk_assign
 from mpsearch.network.canonical import canonical, copied
 from mpsearch.network.compute import QuantizedCompute, QuantizedRecurrent, states_of
-from mpsearch.network.graph import Node, Tensor, map_tensors, rebuild, submodel
-from mpsearch.network.sites import Placement, place_sites
+from mpsearch.network.graph import Node, Tensor, submodel
+from mpsearch.network.sites import Placement, place_sites, with_quantizers
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, sketch_of
 from mpsearch.quantizers.weights import WeightQuantizer, encode
 from mpsearch.space import ResolvedSpace, Space
@@ -125,29 +125,15 @@ class ElasticNetwork:
                     )
 
     def _build(self) -> keras.Model:
-        menus, placement = self.space.menus, self.placement
-        copies: dict[str, Any] = {}
+        menus = self.space.menus
 
-        def feature_map(site: str | None, x: Any) -> Any:
-            if site is None or site not in menus:
+        def feature_map(site: str, x: Any) -> Any:
+            if site not in menus:
                 return x
             self._quantizers[site] = self._feature_map(site, menus[site])
             return self._quantizers[site](x)
 
-        def call(node: Node, args: Any, kwargs: Any) -> Any:
-            if node.name in placement.merge_inputs:
-                sites = placement.merge_inputs[node.name]
-                args, kwargs = map_tensors((args, kwargs), lambda i, x: feature_map(sites[i], x))
-            if not isinstance(node.layer, keras.layers.Layer):
-                return node.layer(*args, **kwargs)
-            if node.layer_name not in copies:
-                copies[node.layer_name] = self._copy(node)
-            return copies[node.layer_name](*args, **kwargs)
-
-        def after(tensor: Tensor, value: Any) -> Any:
-            return feature_map(placement.outputs.get(tensor), value)
-
-        model = rebuild(placement.graph, call, after)
+        model = with_quantizers(self.placement, feature_map, self._copy)
         self._quantizers = {site: self._quantizers[site] for site in self.space.sites}
         return model
 

@@ -9,6 +9,7 @@ the values: `conv_0/activation`, for a layer's second application `conv_0.2/acti
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 
@@ -26,7 +27,7 @@ from mpsearch.network.adapters import (
     is_function,
 )
 from mpsearch.network.canonical import NORMALIZATION, canonical
-from mpsearch.network.graph import Graph, Node, Tensor, graph_of
+from mpsearch.network.graph import Graph, Node, Tensor, graph_of, map_tensors, rebuild
 
 STATE = "state"
 
@@ -144,6 +145,34 @@ def place_sites(
     )
     outputs = {tensor: site for site, tensor in tensors.items() if not _is_merge_input(site, merge_inputs)}
     return Placement(graph, facts, outputs, merge_inputs, states, tensors)
+
+
+def with_quantizers(
+    placement: Placement, feature_map: Callable[[str, Any], Any], copy: Callable[[Node], Any]
+) -> keras.Model:
+    """A new model of a canonical one, with something put at each activation site and in place of each layer.
+
+    Args:
+        placement: of the canonical model.
+        feature_map: (activation site, symbolic tensor) to what its readers get.
+        copy: a layer's node to the layer that takes its place; asked once for each layer, however often applied.
+    """
+    copies: dict[str, Any] = {}
+
+    def at(site: str | None, value: Any) -> Any:
+        return value if site is None else feature_map(site, value)
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        if node.name in placement.merge_inputs:
+            sites = placement.merge_inputs[node.name]
+            args, kwargs = map_tensors((args, kwargs), lambda i, x: at(sites[i], x))
+        if not isinstance(node.layer, keras.layers.Layer):
+            return node.layer(*args, **kwargs)
+        if node.layer_name not in copies:
+            copies[node.layer_name] = copy(node)
+        return copies[node.layer_name](*args, **kwargs)
+
+    return rebuild(placement.graph, call, lambda tensor, value: at(placement.outputs.get(tensor), value))
 
 
 def facts_of(

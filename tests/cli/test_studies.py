@@ -1,6 +1,7 @@
 """Commands that keep studies, typed as a user would; the engine is the session's."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_a_run_ends_by_time_score_or_patience(mpsearch, mine):
     assert (code, "is at its end: trial" in out, "was asked for" in out) == (0, True, True)
     code, out, _ = mpsearch("study", "run", "mine", "--timeout", "0.01s")
     assert code == 0
-    assert "ended after 2 trials: the time of 0.01s is over" in out
+    assert re.search("ended after [23] trials: the time of 0.01s is over", out)  # a trial may begin just before
     code, out, _ = mpsearch("study", "run", "mine", "--patience", "1", "--trials", "9")
     assert code == 0
     assert "trials without a better score" in out

@@ -11,7 +11,7 @@ from benchmarks.convert import converted
     "name",
     [
         "MobileNet",
-        "MobileNetV2",
+        pytest.param("MobileNetV2", marks=pytest.mark.slow),
         "MobileNetV3Small",
         pytest.param("MobileNetV3Large", marks=pytest.mark.slow),
         pytest.param("EfficientNetB0", marks=pytest.mark.slow),
