@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mpsearch.config import Alpha, parse_alpha
+from mpsearch.config import Alpha, Config, parse_alpha
 from mpsearch.costs.bits import ReferenceBits
 from mpsearch.creation import check_unchanged, float_weights, provenance_of, resolve, uniform_config
 from mpsearch.data import Data, Split
@@ -18,13 +19,18 @@ from mpsearch.errors import ConfigError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, keep_weights
+from mpsearch.methods import Value
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
 from mpsearch.progress import EpochProgress, RunProgress
+from mpsearch.queueing import config_from_mapping
+from mpsearch.ranking import Candidate, ranked
 from mpsearch.records import TrialRecord
 from mpsearch.runners.inprocess import run
+from mpsearch.runners.limits import Limits, parse_duration
+from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
 from mpsearch.searching.engine import Engine
-from mpsearch.space import Space
+from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
 from mpsearch.task import Loss, Task, Training
@@ -37,8 +43,11 @@ def search(
     model: keras.Model | Callable[[], keras.Model],
     data: Data | tuple[Any, ...],
     space: Space,
-    trials: int = 50,
+    trials: int | None = 50,
     *,
+    timeout: float | str | None = None,
+    until_score: float | None = None,
+    patience: int | None = None,
     name: str | None = None,
     training: Training | None = None,
     float_training: Training | None = None,
@@ -49,7 +58,9 @@ def search(
     forgiving: ForgivingFactor | None = None,
     reference: ReferenceBits | None = None,
     sampler: str | None = None,
+    sampler_options: Mapping[str, Value] | None = None,
     pruner: str | None = None,
+    pruner_options: Mapping[str, Value] | None = None,
     seed: int | None = None,
     uniform: Sequence[int] = (),
     storage: str | None = None,
@@ -63,12 +74,16 @@ def search(
             `weights`. A model given together with `float_training` is trained from its weights on.
         data: the splits, or arrays (x_train, y_train, x_validation, y_validation[, x_test, y_test]).
         space: what is searched.
-        trials: complete, pruned and failed trials that the study shall have in the end.
+        trials: complete, pruned and failed trials that the study shall have in the end; None where another end is
+            given.
+        timeout, until_score, patience: further ends, of which the first counts: a time of running (seconds, or "2h"),
+            a score that is good enough, trials in a row without a better one.
         name: of the study; default: the model's name, or the function's.
         training, float_training, finetuning, loss, metric, weights: as in a `Task`.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
-        sampler, pruner, seed: as of `mpsearch study create`, tpe, none and 0 by default; an existing study has them.
+        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, tpe, none and 0 by default; an
+            existing study has them.
         uniform: widths that a new study tries everywhere first.
         storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
         accept_change: go on with a study although data or recipes changed.
@@ -80,12 +95,20 @@ def search(
 
     Raises:
         StudyError: what the study of this name was made of has changed.
+        ConfigError: there is no such sampler or option, or no end of the run.
         KeyboardInterrupt: the study can be gone on with by the same call.
     """
+    limits = _limits(trials, timeout, until_score, patience)
     task = _task(model, data, training, float_training, finetuning, loss, metric, weights)
     file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
     name = name or str(model.name if isinstance(model, keras.Model) else getattr(model, "__name__", "study"))
-    chosen = {"sampler": sampler, "pruner": pruner, "seed": seed}
+    chosen = {
+        "sampler": sampler,
+        "sampler_options": None if sampler_options is None else dict(sampler_options),
+        "pruner": pruner,
+        "pruner_options": None if pruner_options is None else dict(pruner_options),
+        "seed": seed,
+    }
     loaded = task.data()
     resolved = resolve(file, loaded)
     if name in _known(storage):
@@ -97,11 +120,13 @@ def search(
         for note in check_unchanged(study, file, loaded, resolved, accept_change, float_weights(file, loaded)):
             print(note)
     else:
-        made = provenance_of(file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none")
+        made = provenance_of(
+            file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options
+        )
         study = create_study(name, made, storage)
         for width in uniform:
             study.enqueue(resolved, uniform_config(resolved, width), f"uniform {width}")
-    return Search(study, file, loaded, quiet).run(trials)
+    return Search(study, file, loaded, quiet)._run(limits)
 
 
 class Search:
@@ -118,21 +143,25 @@ class Search:
         self._engines: dict[tuple[Alpha, ...], Engine] = {}
 
     def __repr__(self) -> str:
-        found = self.study.best()
-        best = f", best score {found[0].score:.4f} (trial {found[0].number})" if found else ""
+        found = self.top(1)
+        best = f", best score {found[0].mean:.4f} (trial {found[0].record.number})" if found else ""
         return f"<study `{self.study.name}`: {self.study.finished} trials{best}>"
 
     @property
     def best(self) -> TrialRecord:
-        """The complete trial with the highest score.
+        """The complete trial whose config has the highest mean score.
 
         Raises:
             StudyError: there is none.
         """
-        found = self.study.best()
+        found = self.top(1)
         if not found:
             raise StudyError(f"`{self.study.name}` has no complete trial yet: .run(trials)")
-        return found[0]
+        return found[0].record
+
+    def top(self, count: int) -> list[Candidate]:
+        """The configs with the highest mean scores, best first, each with all its trainings."""
+        return ranked(self.study, count)
 
     @property
     def trials(self) -> "pandas.DataFrame":
@@ -148,18 +177,70 @@ class Search:
         rows = [_row(record) for record in self.study.records()]
         return pandas.DataFrame(rows, columns=None if rows else ["trial"]).set_index("trial")
 
-    def run(self, trials: int) -> "Search":
-        """Run trials until the study has `trials` finished ones."""
-        if self.study.finished >= trials:
-            return self
-        engine, found = self.engine(), self.study.best()
-        best = found[0].score if found else None
-        epochs, metric = engine.task.training.epochs, engine.task.metric
-        if not self.study.kept("float"):
-            self.study.keep("float", {"validation": engine.float_metric()})
-        with RunProgress(trials, self.study.finished, best, epochs, metric, self._quiet) as progress:
-            run(self.study, engine, trials, progress)
+    def run(
+        self,
+        trials: int | None = None,
+        timeout: float | str | None = None,
+        until_score: float | None = None,
+        patience: int | None = None,
+    ) -> "Search":
+        """Run trials until the study has `trials` finished ones, or another of the ends of `search` is reached."""
+        return self._run(_limits(trials, timeout, until_score, patience))
+
+    def _run(self, limits: Limits) -> "Search":
+        ended = limits.reached(self.study.records(), time.monotonic())
+        if ended is None:
+            engine, found = self.engine(), self.top(1)
+            if not self.study.kept("float"):
+                self.study.keep("float", {"validation": engine.float_metric()})
+            best = found[0].record.score if found else None
+            with self._progress(limits.trials, self.study.finished, best) as progress:
+                ended = run(self.study, engine, limits, progress)
+        if ended and not self._quiet:
+            print(f"ended after {self.study.finished} trials: {ended}")
         return self
+
+    def enqueue(self, config: Config | Mapping[str, Any] | int, origin: str = "queued") -> "Search":
+        """Let a config be tried before the sampler's next one.
+
+        Args:
+            config: a config, site to width or spec, or one width for all sites (or the next wider on their menus).
+            origin: what to call where it comes from.
+
+        Raises:
+            ConfigError: it isn't in the space.
+        """
+        space = self.space
+        if isinstance(config, int):
+            chosen = uniform_config(space, config)
+        else:
+            chosen = config if isinstance(config, Config) else config_from_mapping(config, space)
+        self.study.enqueue(space, chosen, origin)
+        return self
+
+    def repeat(self, top: int = 3, repeats: int = 3) -> list[Candidate]:
+        """Train the best configs again with other seeds, so that `best` ranks them by their means.
+
+        Args:
+            top: so many of the best.
+            repeats: trainings that each shall have besides its trial.
+
+        Returns:
+            These configs with all their trainings, best mean first.
+        """
+        records, engine = to_repeat(self.study, top), self.engine()
+        with self._progress(missing_repeats(self.study, records, repeats), 0, None) as progress:
+            repeat(self.study, engine, records, repeats, progress)
+        return candidates_of(self.study, records)
+
+    @property
+    def space(self) -> ResolvedSpace:
+        """The exact space: sites, menus, size."""
+        return resolve(self.file, self._data) if not self._engines else next(iter(self._engines.values())).network.space
+
+    def _progress(self, total: int | None, finished: int, best: float | None) -> RunProgress:
+        task = self.file.task
+        return RunProgress(total, finished, best, task.training.epochs, task.metric, self._quiet)
 
     def engine(self, extra_alphas: tuple[Alpha, ...] = ()) -> Engine:
         """What trains the configs; built when it is first needed."""
@@ -219,6 +300,11 @@ class Search:
 
     def _chosen(self, trial: int | None) -> TrialRecord:
         return self.best if trial is None else self.study.record(trial)
+
+
+def _limits(trials: int | None, timeout: float | str | None, until_score: float | None, patience: int | None) -> Limits:
+    seconds = parse_duration(timeout) if isinstance(timeout, str) else timeout
+    return Limits(trials, seconds, until_score, patience)
 
 
 def _extra(changed: Alpha | None) -> tuple[Alpha, ...]:

@@ -33,7 +33,7 @@ SAMPLERS = {
     "gp": Method(
         "Gaussian process", {"n_startup_trials": int, "deterministic_objective": bool}, needs=("torch", "gp")
     ),
-    "random": Method("uniformly at random"),
+    "random": Method("every config with the same probability"),
     "grid": Method("every config, in order"),
     "qmc": Method(
         "a low-discrepancy sequence: evenly spread", {"sequence": ("sobol", "halton"), "scramble": bool}

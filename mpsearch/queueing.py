@@ -1,6 +1,7 @@
 """Configs that a user wants tried: from a file, from another study, of one width."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def config_from_file(path: Path, space: ResolvedSpace) -> Config:
         data = data["config"]
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must map sites to specs or widths, but holds a {type(data).__name__}")
+    return config_from_mapping(data, space)
+
+
+def config_from_mapping(data: Mapping[str, Any], space: ResolvedSpace) -> Config:
+    """The config of a mapping from each site to its spec (a `QuantizerSpec`, or as in JSON) or width.
+
+    Raises:
+        ConfigError: it isn't in the space.
+    """
     config = Config({site: _spec(site, value, space) for site, value in data.items()})
     space.picks(config)  # raises where it isn't in the space
     return config
@@ -56,6 +66,8 @@ def config_from_study(study: Study, trial: int | None, space: ResolvedSpace) -> 
 
 
 def _spec(site: str, value: Any, space: ResolvedSpace) -> QuantizerSpec:
+    if isinstance(value, QuantizerSpec):
+        return value
     if not isinstance(value, int):
         return QuantizerSpec.from_json(value)
     if site not in space.menus:

@@ -165,7 +165,11 @@ class Study:
             if config is None:
                 raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
             return parameters_of(space, config), {}
-        proposal = self._proposer.propose(self._ended(), distributions(space), sequence)
+
+        def allowed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+            return parameters_of(space, config_of(space, parameters))
+
+        proposal = self._proposer.propose(self._ended(), distributions(space), sequence, allowed)
         return proposal.parameters, proposal.memory
 
     def _start(self, waiting: FrozenTrial, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:

@@ -92,6 +92,42 @@ def test_what_was_changed_is_refused_with_the_difference(found, inside, float_mo
         search(changed, arrays, space, trials=3, **OPTIONS)
 
 
+def test_samplers_and_pruners_take_options_and_a_run_has_other_ends(found, inside, float_model, arrays, space):
+    options = {**OPTIONS, "sampler": "tpe", "sampler_options": {"n_startup_trials": 1}, "name": "ends"}
+    options |= {"pruner": "median", "pruner_options": {"n_startup_trials": 50}}
+    made = search(float_model, arrays, space, trials=None, until_score=0.01, **options)
+    assert made.study.finished == 1
+    assert made.study.provenance.sampler_options == {"n_startup_trials": 1}
+    assert made.study.provenance.pruner_options == {"n_startup_trials": 50}
+    assert made.run(5, timeout="0.001s").study.finished == 1
+    assert made.run(patience=1, trials=1).study.finished == 1
+    with pytest.raises(StudyError, match=r"sampler_options=\{'n_startup_trials': 1\}, but got \{'group': True\}"):
+        search(float_model, arrays, space, **{**options, "sampler_options": {"group": True}})
+    with pytest.raises(ConfigError, match="a run needs an end"):
+        search(float_model, arrays, space, trials=None, **options)
+    with pytest.raises(ConfigError, match="tpe takes n_startup_trials"):
+        search(float_model, arrays, space, **{**OPTIONS, "sampler": "tpe", "sampler_options": {"x": 1}, "name": "no"})
+
+
+def test_configs_are_queued_and_the_best_trained_again(found, inside, float_model, arrays, space):
+    mine = search(float_model, arrays, space, trials=1, name="mine", **OPTIONS)
+    widths = {site: spec.bits for site, spec in mine.space.uniform(8).items()}
+    mine.enqueue(8, "all 8").enqueue(widths).enqueue(mine.best.config, "again")
+    mine.run(4)
+    records = mine.study.records()
+    assert [record.origin for record in records] == ["random", "all 8", "queued", "again"]
+    assert [record.answered_from for record in records] == [None, None, 1, 0]
+    assert records[1].config == mine.space.uniform(8)
+    (again,) = mine.repeat(top=1, repeats=2)
+    assert len(again.scores) == 3
+    assert again.half_width > 0
+    assert mine.best == mine.top(1)[0].record
+    ordered = mine.top(5)
+    assert [c.mean for c in ordered] == sorted((c.mean for c in ordered), reverse=True)
+    with pytest.raises(ConfigError, match="no menu of the space has 5 bits"):
+        mine.enqueue(5)
+
+
 def test_trials_are_a_table_with_a_column_for_each_site(found):
     pytest.importorskip("pandas")
     trials, records = found.trials, found.study.records()

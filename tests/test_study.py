@@ -74,6 +74,39 @@ def test_studies_of_one_name_never_share_a_folder(tiny_study, tiny_engine, tmp_p
     assert open_study("mine").folder == again.folder
 
 
+@pytest.mark.parametrize(
+    ("pruner", "options"),
+    [
+        ("median", {"n_startup_trials": 2}),
+        ("percentile", {"percentile": 30.0, "n_startup_trials": 2}),
+        ("hyperband", {"min_resource": 1, "max_resource": 8, "reduction_factor": 2}),
+        ("wilcoxon", {"p_threshold": 0.2, "n_startup_steps": 2}),
+        ("none", {}),
+    ],
+)
+def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine, pruner, options):
+    """Curves of eight epochs: every third trial lies far below all others, and each of these above those before it."""
+    made = tiny_study("mine", "random", pruner, pruner_options=options)
+    study, lengths = open_study("mine"), {True: [], False: []}
+    for number in range(18):
+        trial, _, _ = study.ask(tiny_engine.network.space)
+        hopeless = number % 3 == 2
+        for epoch in range(8):
+            trial.report((0.1 if hopeless else 0.8) + 0.01 * number + 0.001 * epoch, epoch)
+            if trial.should_prune():
+                study.fail(trial, "pruned", pruned=True)
+                break
+        else:
+            study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5))
+        lengths[hopeless].append(epoch + 1)
+    assert made.provenance.pruner_options == options
+    assert lengths[False] == [8] * 12
+    if pruner == "none":
+        assert lengths[True] == [8] * 6
+    else:  # hyperband trains one of its brackets to the end
+        assert sum(length < 8 for length in lengths[True]) >= (2 if pruner == "hyperband" else 6)
+
+
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
     with pytest.raises(
         ConfigError, match="sampler must be one of tpe, gp, random, grid, qmc, nsga2, cmaes, but got 'best'"

@@ -98,6 +98,17 @@ def grid_of(options: Options, spec: Any, extremes: Any, sketch: Any) -> Grid:
 
 
 @cache
+def _grid(options: Options) -> Callable[[Any, Any, Any], tuple[Any, Any, Any, Any]]:
+    """`grid_of` with the parts of the grid as its result."""
+
+    def parts(spec: Any, extremes: Any, sketch: Any) -> tuple[Any, Any, Any, Any]:
+        grid = grid_of(options, spec, extremes, sketch)
+        return grid.scale, grid.zero, grid.low, grid.high
+
+    return traced_once(parts, inline=False)
+
+
+@cache
 def _quantize(options: Options, use_fused: bool) -> Callable[[Any, Any, Any, Any], Any]:
     """(x, spec, extremes, sketch) to (quantized x, its smallest and its largest possible value)."""
 
@@ -105,7 +116,7 @@ def _quantize(options: Options, use_fused: bool) -> Callable[[Any, Any, Any, Any
         bits = spec[0]
 
         def quantized() -> Any:
-            grid = grid_of(options, spec, extremes, sketch)
+            grid = Grid(*_grid(options)(spec, extremes, sketch))
             least, most = (grid.low - grid.zero) * grid.scale, (grid.high - grid.zero) * grid.scale
             if use_fused:
                 return fused.fake_quantize(x, bits, least, most, options.signed), least, most

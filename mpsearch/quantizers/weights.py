@@ -119,7 +119,7 @@ def _quantize_columns(alphas: tuple[Alpha, ...], integer: int) -> Callable[[Any,
 
         return ops.where(bits == FLOAT, w, select_mode(mode, alphas, branch))
 
-    return traced_once(quantize, keeps_shape=True)
+    return traced_once(quantize, keeps_shape=True, inline=False)
 
 
 def _as_columns(w: Any, shared_axes: Sequence[int]) -> tuple[Any, Callable[[Any], Any]]:

@@ -8,7 +8,7 @@ proposal depends on the seed, the place and the results before it alone, not on 
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,11 @@ class Proposer:
         self._study = _empty()
 
     def propose(
-        self, ended: Sequence[FrozenTrial], distributions: Mapping[str, BaseDistribution], sequence: int
+        self,
+        ended: Sequence[FrozenTrial],
+        distributions: Mapping[str, BaseDistribution],
+        sequence: int,
+        allowed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda parameters: parameters,
     ) -> Proposal:
         """The next proposal.
 
@@ -57,15 +61,20 @@ class Proposer:
             ended: complete, pruned and failed trials, in order of their places.
             distributions: of the parameters.
             sequence: place of the trial that is asked for.
+            allowed: moves parameters into the space's limits; samplers learn from what it gives.
         """
         self._copy(ended)
         self._study.sampler = make_sampler(self._sampler, derived_seed(self._seed, sequence, "sampler"), self._options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = self._study.ask(dict(distributions))
+        storage, parameters = self._study._storage, dict(allowed(trial.params))
+        for name, value in parameters.items():
+            if value != trial.params[name]:
+                kind = distributions[name]
+                storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
         self._asked = (trial._trial_id, sequence)
-        memory = self._study._storage.get_trial_system_attrs(trial._trial_id)
-        return Proposal(dict(trial.params), dict(memory))
+        return Proposal(parameters, dict(storage.get_trial_system_attrs(trial._trial_id)))
 
     def _copy(self, ended: Sequence[FrozenTrial]) -> None:
         """Bring the copy up to date; made anew where it isn't the beginning of what ended."""

@@ -14,8 +14,8 @@ from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
 
 T = TypeVar("T")
 SMALLEST_POPULATION = 4  # of CMA-ES
-BY_NUMBER = ("grid", "qmc")
-"""Samplers that know their n-th config; see `search.sequences`."""
+BY_NUMBER = ("random", "grid", "qmc")
+"""Samplers that know their n-th config; see `searching.sequences`."""
 
 
 def derived_seed(seed: int, sequence: int, purpose: str) -> int:
@@ -54,7 +54,6 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
     makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, **given),
         "gp": lambda: samplers.GPSampler(seed=seed, **given),
-        "random": lambda: samplers.RandomSampler(seed=seed),
         "nsga2": lambda: _NSGAII(seed=seed, **given),
         "cmaes": lambda: samplers.CmaEsSampler(
             seed=seed, warn_independent_sampling=False, **({"with_margin": True} | given)

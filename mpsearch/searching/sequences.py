@@ -1,5 +1,6 @@
-"""Samplers that know their n-th config: the grid, and low-discrepancy sequences."""
+"""Samplers that know their n-th config: random, the grid, and low-discrepancy sequences."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,12 +17,14 @@ def nth_config(name: str, space: ResolvedSpace, index: int, seed: int, options: 
     """Config number `index` of a sampler, None where it has no more.
 
     Args:
-        name: "grid" or "qmc".
+        name: "random", "grid" or "qmc".
         space: what is searched.
         index: from 0.
         seed: the study's.
         options: of the sampler.
     """
+    if name == "random":
+        return space.sample(random.Random(derived_seed(seed, index, "random")))
     if name == "grid":
         return space.nth(index) if index < space.size else None
     return _qmc(space, index, seed, options)

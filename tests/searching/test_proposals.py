@@ -1,6 +1,7 @@
 """What samplers propose, and that stopping, breaking off and resuming change nothing of it."""
 
 import importlib.util
+from collections import Counter
 
 import optuna
 import pytest
@@ -12,7 +13,8 @@ from mpsearch.facts import LayerFacts, ModelFacts, SiteFacts
 from mpsearch.menu import bits
 from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
-from mpsearch.searching.parameters import distributions, parameters_of
+from mpsearch.searching import proposals
+from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler
 from mpsearch.searching.sequences import nth_config
 from mpsearch.space import Space
@@ -27,6 +29,9 @@ FACTS = ModelFacts(
 )
 SPACE = Space(kernel=bits(2, 4, 8, 16), bias=bits(8, 16), activation=bits(2, 4, 8)).resolve(FACTS)
 WITH_ALPHAS = Space(kernel=bits(4, 8, alpha=("auto", "auto_po2")), bias=bits(16), activation=bits(4, 8)).resolve(FACTS)
+LIMITED = Space(kernel=bits(2, 4, 8, 16), bias=bits(8, 16), activation=bits(2, 4, 8))
+LIMITED = LIMITED.limit("kernel", "<=", "activation").resolve(FACTS)
+TORCH = importlib.util.find_spec("torch") is not None
 CASES = {
     "random": ("random", {}),
     "grid": ("grid", {}),
@@ -37,10 +42,10 @@ CASES = {
     "nsga2": ("nsga2", {"population_size": 4}),
     "cmaes": ("cmaes", {"popsize": 4}),
     "cmaes without margin": ("cmaes", {"popsize": 4, "with_margin": False}),
-}
+} | ({"gp": ("gp", {"n_startup_trials": 4})} if TORCH else {})
 
 
-def new(tmp_path, sampler, options, seed=0):
+def new(tmp_path, sampler, options, seed=0, space=SPACE):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
     empty = dict.fromkeys(("space_path", "space_text", "space_hash", "space_fingerprint", "data_fingerprint"), "")
@@ -48,15 +53,15 @@ def new(tmp_path, sampler, options, seed=0):
                      reference_costs={}, sites=[], created="", sampler_options=options)  # fmt: skip
     study.set_user_attr("mpsearch", vars(was))
     made = Study(study, tmp_path)
-    made.enqueue(SPACE, SPACE.uniform(8), "uniform 8")
+    made.enqueue(space, space.uniform(8), "uniform 8")
     return made
 
 
-def go_on(study, trials, broken=()):
+def go_on(study, trials, broken=(), space=SPACE):
     """Run a study until it has so many trials; asks with a number in `broken` are cut off, by death or by the user."""
     asked = 0
     while study.finished < trials:
-        trial, config, _ = study.ask(SPACE)
+        trial, config, _ = study.ask(space)
         asked += 1
         if asked in broken:
             study.interrupt(trial) if asked % 2 else study.recover()
@@ -82,7 +87,7 @@ def test_another_seed_gives_other_trials(tmp_path, case):
     assert go_on(new(tmp_path, *CASES[case]), 8) != go_on(new(tmp_path, *CASES[case], seed=1), 8)
 
 
-@pytest.mark.parametrize("case", ["tpe", "nsga2", "cmaes"])
+@pytest.mark.parametrize("case", ["tpe", "nsga2", "cmaes", *(["gp"] if TORCH else [])])
 def test_a_proposal_from_the_copy_is_that_of_optuna_on_the_study_itself(tmp_path, case):
     """The copy must lose nothing that the sampler reads."""
     name, options = CASES[case]
@@ -94,6 +99,35 @@ def test_a_proposal_from_the_copy_is_that_of_optuna_on_the_study_itself(tmp_path
         reference.add_trial(frozen)
     reference.sampler = make_sampler(name, derived_seed(0, sequence, "sampler"), options)
     assert reference.ask(distributions(SPACE)).params == trial.params
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_under_limits_a_trial_stores_the_widths_that_were_trained_and_samplers_learn_from_them(
+    tmp_path, case, monkeypatch
+):
+    whole = new(tmp_path, *CASES[case], space=LIMITED)
+    told = go_on(whole, 12, space=LIMITED)
+    for trial in whole.frozen_trials():
+        config = config_of(LIMITED, trial.params)
+        assert config.fingerprint == trial.user_attrs["fingerprint"]
+        assert trial.params == parameters_of(LIMITED, config)
+    made, empty = [], proposals._empty
+    monkeypatch.setattr(proposals, "_empty", lambda: made.append(1) or empty())
+    stopped = new(tmp_path, *CASES[case], space=LIMITED)
+    assert go_on(stopped, 12, space=LIMITED) == told
+    assert len(made) <= 2  # the copy in memory is gone on with, not made anew for each trial
+    again = new(tmp_path, *CASES[case], space=LIMITED)
+    for trials in range(1, 13):
+        resumed = go_on(Study(again._study, tmp_path), trials, space=LIMITED)
+    assert resumed == told
+
+
+def test_random_draws_every_config_that_limits_allow_with_the_same_probability():
+    space = Space(kernel=bits(2, 4, 8), activation=bits(2, 8)).limit("kernel", "<=", "activation")
+    space = space.tie("*").resolve(FACTS)
+    drawn = Counter(nth_config("random", space, index, 0, {}).fingerprint for index in range(400))
+    assert len(drawn) == space.size == 4
+    assert all(70 <= count <= 130 for count in drawn.values())  # 100 ± 3.5 standard deviations
 
 
 def test_nsga2_takes_queued_configs_into_its_population(tmp_path):
@@ -135,16 +169,10 @@ def test_cmaes_takes_widths_alone():
         check_space("cmaes", distributions(WITH_ALPHAS))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
-def test_gp_names_the_extra_that_it_needs():
+def test_gp_names_the_extra_that_it_needs(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"gp needs torch, which isn't installed: pip install 'mpsearch\[gp\]'"):
         make_sampler("gp", 0)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no torch")
-def test_gp_proposes_the_same_again(tmp_path):
-    options = {"n_startup_trials": 3}
-    assert go_on(new(tmp_path, "gp", options), 6) == go_on(new(tmp_path, "gp", options), 6)
 
 
 @pytest.mark.parametrize(
