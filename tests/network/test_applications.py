@@ -11,10 +11,10 @@ from benchmarks.convert import converted
     "name",
     [
         "MobileNet",
-        pytest.param("MobileNetV2", marks=pytest.mark.slow),
+        "MobileNetV2",
         "MobileNetV3Small",
-        pytest.param("MobileNetV3Large", marks=pytest.mark.slow),
-        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+        "MobileNetV3Large",
+        "EfficientNetB0",
         pytest.param("ResNet50", marks=pytest.mark.slow),
         pytest.param("VGG16", marks=pytest.mark.slow),
         pytest.param("DenseNet121", marks=pytest.mark.slow),
