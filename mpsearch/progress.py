@@ -102,9 +102,9 @@ class RunProgress:
 
     def _left(self) -> str:
         done = self._finished - self._first
-        if done == 0 or self._total is None:
+        if done == 0 or self._total is None or self._finished >= self._total:
             return ""
-        seconds = (time.perf_counter() - self._started) / done * max(self._total - self._finished, 0)
+        seconds = (time.perf_counter() - self._started) / done * (self._total - self._finished)
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
     def _show(self, number: int, epoch: int, score: float | None = None) -> None:
