@@ -10,13 +10,21 @@ import typer
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import upkeep
 from mpsearch.cli.common import chosen_trials, open_engine
-from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
 
 app = typer.Typer(
     name="mpsearch",
     help="Mixed-precision quantization search for Keras models.",
+    epilog=examples(
+        "demo",
+        "space check digits.py",
+        "study create --space digits.py --uniform 8",
+        "study run digits --trials 20",
+        "study best digits --top 3",
+        "export digits --out exports/digits",
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would double the start-up time
@@ -36,13 +44,16 @@ def main() -> None:
         sys.exit("interrupted")
 
 
-@app.command(epilog="Example: mpsearch train resnet8.py")
+@app.command(epilog=examples("train digits.py"))
 def train(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the float model of a space file, BatchNorm included, and keep its weights for all studies."""
+    """Train the float model of a space file and keep its weights.
+
+    BatchNorm is trained with it. All studies of the same model, recipe and data use these weights.
+    """
     from mpsearch.cli.output import print_json
     from mpsearch.progress import EpochProgress
     from mpsearch.spacefile import find_space_file, load_space_file
@@ -74,18 +85,22 @@ def train(
         )
 
 
-@app.command(epilog="Example: mpsearch finetune resnet8 --trial best --alpha auto_po2")
+@app.command(
+    epilog=examples("finetune digits", "finetune digits --top 3", "finetune digits --trial 12 --alpha auto_po2")
+)
 def finetune(
     name: StudyName,
-    trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
-    top: Annotated[int, typer.Option(help="Fine-tune so many of the best trials.", min=1)] = 1,
-    alpha: Annotated[str | None, typer.Option(help="Scale mode to use in place of auto: auto_po2.")] = None,
+    trial: Annotated[str, typer.Option(metavar="N", help="Number of the trial, or best.")] = "best",
+    top: Annotated[int, typer.Option(metavar="N", help="Fine-tune the N best trials.", min=1)] = 1,
+    alpha: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Scale mode in place of auto, for instance auto_po2.")
+    ] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train chosen configs for longer and judge them on the test split."""
+    """Train configs for longer and judge them on the test split."""
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.config import parse_alpha
     from mpsearch.progress import EpochProgress
@@ -128,21 +143,31 @@ def finetune(
         print(f"trial {r.trial}: {r.folder}")
 
 
-@app.command(epilog="Example: mpsearch export resnet8 --format keras --out exports/resnet8")
+@app.command(
+    epilog=examples(
+        "export digits --out exports/digits",
+        "export digits --format keras --out exports/digits --force",
+        "export digits --trial 12 --alpha auto_po2 --out exports/po2",
+    )
+)
 def export(
     name: StudyName,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    format: Annotated[str, typer.Option(help="keras.")] = "keras",
-    trial: Annotated[str, typer.Option(help="Number of the trial, or best.")] = "best",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write to.")],
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="File format; keras is the only one.")] = "keras",
+    trial: Annotated[str, typer.Option(metavar="N", help="Number of the trial, or best.")] = "best",
     alpha: Annotated[
-        str | None, typer.Option(help="Export the fine-tuning with this scale mode in place of auto.")
+        str | None,
+        typer.Option(metavar="MODE", help="Export the fine-tuning with this scale mode in place of auto."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     accept_change: AcceptChange = False,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trial's model as a file that plain QKeras loads, verified against the searched model."""
+    """Write a trial's model as a file that plain QKeras loads.
+
+    Before it is written it is reloaded and compared with the searched model.
+    """
     from mpsearch.cli.output import print_json
     from mpsearch.config import parse_alpha
     from mpsearch.errors import ConfigError, StudyError
@@ -193,13 +218,17 @@ def export(
     )
 
 
-@app.command(epilog="Example: mpsearch demo --trials 20")
+@app.command(epilog=examples("demo", "demo --trials 10 --seed 1"))
 def demo(
-    trials: Annotated[int, typer.Option(help="Trials of the search.", min=3)] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the study.")] = 0,
+    trials: Annotated[int, typer.Option(metavar="N", help="Trials of the search.", min=3)] = 20,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the study.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Search a small CNN on handwritten digits, from training the float model to the best mixed config."""
+    """Search a small CNN on handwritten digits, from start to end.
+
+    Trains the float model, searches, and compares the best mixed config with uniform ones. Keeps nothing but the float
+    model's weights.
+    """
     from mpsearch.cli.demo import run_demo
 
     run_demo(trials, seed, as_json)

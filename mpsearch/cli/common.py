@@ -19,6 +19,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def say_loading(quiet: bool = False) -> None:
+    """Tell a user what the next seconds are spent on."""
+    if not quiet:
+        say("loading the model and data …")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 trial, 1,000 trials."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def chosen_trials(study: "Study", trial: str, top: int) -> "list[TrialRecord]":
     """The trials that `--trial` and `--top` name; in place of answered ones, those that they were answered from.
 
@@ -61,8 +72,7 @@ def open_engine(study: "Study", quiet: bool, accept: bool = False, extra_alphas:
 
     file = space_file_of(study)
     check_file(study, file, accept)
-    if not quiet:
-        print("loading the model and data …", flush=True)
+    say_loading(quiet)
     import_tensorflow()
     from mpsearch.creation import engine_of
     from mpsearch.progress import EpochProgress

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.options import AsJson
+from mpsearch.cli.common import say_loading
+from mpsearch.cli.options import AsJson, examples
 from mpsearch.cli.silence import import_tensorflow
 
 if TYPE_CHECKING:
@@ -14,25 +15,30 @@ if TYPE_CHECKING:
     from mpsearch.spacefile import SpaceFile
 
 app = typer.Typer(
-    help="Look at space files.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    help="Look at space files.",
+    epilog=examples("space check digits.py"),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
-@app.command(epilog="Example: mpsearch space check resnet8.py")
+@app.command(epilog=examples("space check digits.py", "space check digits.py --json"))
 def check(
     space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
     as_json: AsJson = False,
 ) -> None:
-    """Resolve a space file and show its menus, its size, what its configs cost, and what to know of it.
+    """Show what a space file means, without training.
 
-    Builds the model and loads the data, but trains nothing. A space file that contradicts itself or its model is an
-    error, with exit code 1.
+    That is: its menus, its size, what its configs cost, and what to know of it. Builds the model and loads the data.
+    A space file that contradicts itself or its model is an error, with exit code 1.
     """
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.spacefile import find_space_file, load_space_file
 
     path = find_space_file(space)
     file = load_space_file(path)
+    say_loading(as_json)
     import_tensorflow()
     resolved, warnings = _resolved(file)
     described = resolved.describe()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.common import accept_early, open_engine
-from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
+from mpsearch.cli.common import accept_early, counted, open_engine, say_loading
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.tables import config_rows, print_candidates
 from mpsearch.errors import StudyError
@@ -19,37 +19,63 @@ if TYPE_CHECKING:
     from mpsearch.study import Study
 
 app = typer.Typer(
-    help="Create, run and look at studies.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    help="Create, run and look at studies.",
+    epilog=examples(
+        "study create --space digits.py --uniform 8",
+        "study run digits --trials 20",
+        "study show digits",
+        "study best digits --top 3",
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
 @app.command(
-    epilog="Example: mpsearch study create --space resnet8.py --sampler tpe --sampler-option n_startup_trials=20 "
-    "--pruner percentile --pruner-option percentile=30.0"
+    epilog=examples(
+        "study create --space digits.py",
+        "study create --space digits.py --name second --seed 1 --uniform 8",
+        "study create --space digits.py --name genetic \\\n      --sampler nsga2 --sampler-option population_size=20",
+        "study create --space digits.py --name pruned \\\n      --pruner percentile --pruner-option percentile=30",
+    )
 )
 def create(
-    space: Annotated[str, typer.Option(help="Space file: a path, or the name of a ready one.")],
-    name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="the file's stem")] = None,
-    sampler: Annotated[str, typer.Option(help=f"What proposes configs. {describe(SAMPLERS)}.")] = "tpe",
+    space: Annotated[str, typer.Option(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the study.",
+            show_default="the file's name without .py",
+            callback=nonempty_name,
+        ),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(metavar="SAMPLER", help=f"What proposes configs. {describe(SAMPLERS)}.")
+    ] = "tpe",
     sampler_option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="For instance n_startup_trials=20; may be repeated."),
     ] = None,
-    pruner: Annotated[str, typer.Option(help=f"What stops hopeless trials. {describe(PRUNERS)}.")] = "none",
+    pruner: Annotated[
+        str, typer.Option(metavar="PRUNER", help=f"What stops hopeless trials. {describe(PRUNERS)}.")
+    ] = "none",
     pruner_option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="For instance n_warmup_steps=1; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="All randomness derives from it.")] = 0,
     uniform: Annotated[
         list[int] | None,
         typer.Option(
-            help="Try so many bits first, wherever menus have them, and the next wider elsewhere; may be repeated."
+            metavar="BITS",
+            help="Try this width first, wherever menus have it, and the next wider elsewhere; may be repeated.",
         ),
     ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Resolve a space file and make a study of it; nothing is trained yet.
+    """Make a study of a space file; nothing is trained yet.
 
     Seeds derive from the study's seed and a trial's place, so a study that was stopped and resumed, or broken off by
     Ctrl-C or a crash, gives the same trials as one in one go, with every sampler. The pruner hyperband alone goes by
@@ -63,6 +89,7 @@ def create(
     check_method("pruner", pruner, PRUNERS, options[1])
     path = find_space_file(space)
     file = load_space_file(path)
+    say_loading(as_json)
     import_tensorflow()
     from mpsearch.creation import provenance_of, resolve, uniform_config
     from mpsearch.study import create_study
@@ -78,34 +105,50 @@ def create(
         print_json({"name": study.name, **vars(study.provenance)})
         return
     print_table(study.provenance.sites, f"{study.name}: {path}")
-    print(f"{len(resolved.sites)} sites, {len(resolved.free)} choices, {resolved.size:,} configs")
+    counts = {"site": len(resolved.sites), "choice": len(resolved.free), "config": resolved.size}
+    print(", ".join(counted(number, noun) for noun, number in counts.items()))
     for note in resolved.notes:
         print(note)
     print(f"next: mpsearch study run {study.name}")
 
 
-@app.command(epilog="Example: mpsearch study run resnet8 --trials 200 --timeout 2h --until-score 1.08 --patience 50")
+@app.command(
+    epilog=examples(
+        "study run digits",
+        "study run digits --trials 100",
+        "study run digits --timeout 2h --until-score 1.09 --patience 50",
+        "study run digits --accept-change",
+    )
+)
 def run(
     name: StudyName,
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Trials that the study shall have in the end.", min=1, show_default="20, where no other end is given"
+            metavar="N",
+            help="Trials that the study shall have in the end.",
+            min=1,
+            show_default="20, where no other end is given",
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Begin no trial after this time of running: 2h, 1h30m, 45s.")
+        str | None, typer.Option(metavar="TIME", help="Begin no trial after this time of running: 2h, 1h30m, 45s.")
     ] = None,
-    until_score: Annotated[float | None, typer.Option(help="End when a trial has this score.")] = None,
+    until_score: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="End when a trial has at least this score.", callback=finite),
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="End after so many trials without a better score.", min=1)
+        int | None, typer.Option(metavar="N", help="End after N trials in a row without a better score.", min=1)
     ] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run trials until the study has --trials of them, or another end is reached; goes on where a run stopped.
+    """Run trials, or go on where a run stopped.
+
+    Ends when the study has --trials of them, or at the first of the other ends that is reached.
 
     A study whose space file, data or float weights changed is refused, with the difference. --accept-change takes over
     a change that leaves the choices and the scores' meaning as they are (a recipe, data, float weights): earlier
@@ -130,8 +173,8 @@ def run(
             print_json([candidate.to_json() for candidate in ranked(study, 1)])
         else:
             print(
-                f"{name} has {study.finished} trials already{ended and ', and is at its end: '}{ended}; for more give "
-                f"--trials {study.finished + 20}"
+                f"{name} has {counted(study.finished, 'trial')} already{ended and ', and is at its end: '}{ended}; "
+                f"for more give --trials {study.finished + 20}"
             )
         return
     quiet = quiet or as_json
@@ -148,22 +191,25 @@ def run(
         with progress:
             ended = run_trials(study, engine, limits, progress)
     except KeyboardInterrupt:
-        of, again = ("", "") if trials is None else (f" of {trials}", f" --trials {trials}")
+        done, again = counted(study.finished, "trial"), ""
+        if trials is not None:
+            done, again = f"{study.finished} of {counted(trials, 'trial')}", f" --trials {trials}"
         sys.exit(
-            f"interrupted after {study.finished}{of} trials; go on with: mpsearch study run {name}"
-            f"{again or ' and the options as before'}"
+            f"interrupted after {done}; go on with: mpsearch study run {name}{again or ' and the options as before'}"
         )
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, 1)])
         return
     _print_best(study, 1)
     if ended:
-        print(f"ended after {study.finished} trials: {ended}")
+        print(f"ended after {counted(study.finished, 'trial')}: {ended}")
 
 
-@app.command("list", epilog="Example: mpsearch study list --tag paper --json")
+@app.command(
+    "list", epilog=examples("study list", "study list --tag paper", "study list --storage sqlite:///other.db --json")
+)
 def list_studies(
-    tag: Annotated[str | None, typer.Option(help="Only studies with this tag.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only studies with this tag.")] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
@@ -194,17 +240,28 @@ def list_studies(
                 "created": study.provenance.created,
             }
         )
-    print_json(rows) if as_json else print_table(rows, "studies", spare=["created", "note", "tags"])
+    print_json(rows) if as_json else print_table(
+        rows, "studies" if tag is None else f"studies with the tag {tag}", spare=["created", "note", "tags"]
+    )
 
 
-@app.command(epilog="Example: mpsearch study show resnet8 --trial 12")
+@app.command(
+    epilog=examples(
+        "study show digits", "study show digits --trial 12", "study show digits --trial 12 --json > idea.json"
+    )
+)
 def show(
     name: StudyName,
-    trial: Annotated[int | None, typer.Option(help="Show this trial: its config and learning curve.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", help="Show this trial: its config and learning curve.")
+    ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study, what it was made of and all its trials; or one trial."""
+    """Show a study with all its trials, or one trial.
+
+    δ is what a trial's saving of bits against the reference is worth; score = metric · (1 + δ).
+    """
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.tables import print_trial, print_trials
     from mpsearch.study import open_study
@@ -261,14 +318,16 @@ def show(
             print(f"trial {record.number}: {study.remark(record.number)}")
 
 
-@app.command(epilog="Example: mpsearch study best resnet8 --top 5")
+@app.command(epilog=examples("study best digits", "study best digits --top 5"))
 def best(
     name: StudyName,
-    top: Annotated[int, typer.Option(help="So many of the best.", min=1)] = 1,
+    top: Annotated[int, typer.Option(metavar="N", help="Show the N best.", min=1)] = 1,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best configs and their widths, ranked by the mean score of their trainings.
+    """Show the best configs and their widths, ranked by mean score.
+
+    δ is what a trial's saving of bits against the reference is worth; score = metric · (1 + δ).
 
     A config is trained once in a search, and again by `study repeat`; the mean then has a confidence interval (95 %,
     Student's t). Where a config was fine-tuned, the gap between its metric on the validation split and on the test
@@ -285,20 +344,23 @@ def best(
         _print_best(study, top)
 
 
-@app.command(epilog="Example: mpsearch study repeat resnet8 --top 3 --repeats 4")
+@app.command(epilog=examples("study repeat digits --top 3 --repeats 4", "study repeat digits --trial 12"))
 def repeat(
     name: StudyName,
-    top: Annotated[int, typer.Option(help="So many of the best configs.", min=1)] = 3,
-    repeats: Annotated[int, typer.Option(help="Trainings that each shall have besides its trial.", min=1)] = 3,
-    trial: Annotated[int | None, typer.Option(help="Only this trial's config.")] = None,
+    top: Annotated[int, typer.Option(metavar="N", help="Repeat the N best configs.", min=1)] = 3,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", help="Trainings that each shall have besides its trial.", min=1)
+    ] = 3,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="Only this trial's config.")] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the best configs again with other seeds, so that `study best` can rank them by their means.
+    """Train the best configs again with other seeds.
 
-    Repeats are no trials: samplers never see them, and the search goes on as if there were none.
+    `study best` ranks them by their means then. Repeats are no trials: samplers never see them, and the search goes on
+    as if there were none.
     """
     from mpsearch.cli.output import print_json
     from mpsearch.progress import RunProgress

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mpsearch.cli.common import counted
 from mpsearch.cli.output import print_table
 from mpsearch.records import TrialRecord
 
@@ -28,17 +29,20 @@ def print_candidates(candidates: "Sequence[Candidate]", metric: str, title: str)
     from mpsearch.ranking import gap
 
     rows = trial_rows([candidate.record for candidate in candidates], metric)
+    for row in rows:
+        del row["state"]  # all are complete
     if any(len(candidate.scores) > 1 or candidate.failed for candidate in candidates):
         for row, candidate in zip(rows, candidates, strict=True):
             half, row["first"] = candidate.half_width, row.pop("score")
             row["mean score"] = f"{candidate.mean:.4f}" + ("" if half is None else f" ± {half:.4f}")
             row["n"] = len(candidate.scores)
-    print_table(rows, title, ("state", *SPARE))
+    print_table(rows, title, SPARE)
     for line in remarks([candidate.record for candidate in candidates]):
         print(line)
     for candidate in candidates:
         if candidate.failed:
-            print(f"trial {candidate.record.number}: {candidate.failed} repeats failed; the mean is of the others")
+            failed = counted(candidate.failed, "repeat")
+            print(f"trial {candidate.record.number}: {failed} failed; the mean is of the others")
         for tuned in candidate.finetuned:
             changed = "" if tuned["changed_alpha"] is None else f" with {tuned['changed_alpha']}"
             print(

@@ -1,20 +1,21 @@
 """The commands `mpsearch study …` that keep studies in order, and bring configs and studies in and out."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mpsearch.cli.common import say
-from mpsearch.cli.options import AcceptChange, AsJson, Storage, StudyName
+from mpsearch.cli.common import counted, say, say_loading
+from mpsearch.cli.options import AcceptChange, AsJson, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.study import app as app
 from mpsearch.errors import ConfigError, StudyError
 
-NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new name.")]
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new name.", callback=nonempty_name)]
 
 
-@app.command(epilog="Example: mpsearch study rename resnet8 resnet8-first")
+@app.command(epilog=examples("study rename digits first"))
 def rename(name: StudyName, new: NewName, storage: Storage = None) -> None:
     """Give a study another name."""
     from mpsearch.upkeep import rename_study
@@ -23,40 +24,57 @@ def rename(name: StudyName, new: NewName, storage: Storage = None) -> None:
     print(f"{name} is called {new} now")
 
 
-@app.command(epilog="Example: mpsearch study delete resnet8-first --yes")
+@app.command(epilog=examples("study delete first", "study delete first --yes"))
 def delete(
     name: StudyName,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     storage: Storage = None,
 ) -> None:
-    """Delete a study, its weights and its fine-tunings. There is no way back but an export."""
+    """Delete a study, its weights and its fine-tunings.
+
+    It can't be undone; `study export` first keeps all but the weights.
+    """
     from mpsearch.study import open_study
     from mpsearch.upkeep import delete_study
 
     study = open_study(name, storage)
-    if not yes and not typer.confirm(f"delete {name} with {study.finished} trials and {study.folder}?"):
+    if not yes and not _confirmed(f"delete {name} with {counted(study.finished, 'trial')} and {study.folder}?"):
         raise StudyError(f"nothing was deleted; to delete {name} without a question give --yes")
     delete_study(name, storage)
     print(f"{name} is deleted")
 
 
-@app.command(epilog="Example: mpsearch study copy resnet8 resnet8-more")
+@app.command(epilog=examples("study copy digits second"))
 def copy(name: StudyName, new: NewName, storage: Storage = None) -> None:
-    """Make a second study with the same trials, weights and fine-tunings, to go on with in another way."""
+    """Make a second study with the same trials and weights.
+
+    Fine-tunings are copied as well. The two go on apart.
+    """
     from mpsearch.upkeep import copy_study
 
     made = copy_study(name, new, storage)
-    print(f"{new} has the {made.finished} trials of {name}; go on with: mpsearch study run {new}")
+    print(f"{new} has the {counted(made.finished, 'trial')} of {name}; go on with: mpsearch study run {new}")
 
 
-@app.command(epilog='Example: mpsearch study note resnet8 "kernels below 4 bits lose too much" --trial 12')
+@app.command(
+    epilog=examples(
+        'study note digits "kernels below 4 bits lose too much"',
+        'study note digits "a late rise" --trial 12',
+        "study note digits --trial 12",
+    )
+)
 def note(
     name: StudyName,
-    text: Annotated[str | None, typer.Argument(help="What to write; without it, what is written is shown.")] = None,
-    trial: Annotated[int | None, typer.Option(help="Write on this trial.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="What to write; without it the note is shown.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="The note of this trial.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Write a note on a study or on one of its trials, in place of the one there; an empty text removes it."""
+    """Write or show the note of a study or of a trial.
+
+    A new note replaces the one there; an empty text removes it.
+    """
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
@@ -67,16 +85,23 @@ def note(
         study.set_remark(text, trial)
 
 
-@app.command(epilog="Example: mpsearch study tag resnet8 paper cifar10")
+@app.command(epilog=examples("study tag digits paper edge", "study tag digits paper --remove", "study tag digits"))
 def tag(
     name: StudyName,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[TAG]...", help="Tags.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="Tags; without any they are shown.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove these tags instead.")] = False,
     storage: Storage = None,
 ) -> None:
-    """Add or remove tags, by which `study list --tag` chooses; without tags, show them."""
+    """Add, remove or show a study's tags.
+
+    `study list --tag` chooses by them.
+    """
     from mpsearch.study import open_study
 
+    if remove and not words:
+        raise ConfigError(f"name the tags to remove: mpsearch study tag {name} TAG --remove")
+    if not all(word.strip() for word in words or ()):
+        raise ConfigError("a tag must not be empty")
     study = open_study(name, storage)
     if words:
         with study.exclusive():
@@ -84,11 +109,19 @@ def tag(
     print(", ".join(study.tags) or "no tags")
 
 
-@app.command(epilog="Example: mpsearch study export resnet8 --format json --out resnet8.json")
+@app.command(
+    epilog=examples(
+        "study export digits --format json --out digits.json", "study export digits --format csv --out digits.csv"
+    )
+)
 def export(
     name: StudyName,
-    format: Annotated[str, typer.Option(help="json: all but the weights, for `study import`; csv: a row a trial.")],
-    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="json: all but the weights, for `study import`; csv: a row a trial.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write.", show_default="standard output")
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Write a study to a file, for other programs or another machine."""
@@ -104,36 +137,56 @@ def export(
     if out is None:
         print(text, end="")
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-        say(f"{out}: {len(study.records())} trials of {name}")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StudyError(f"can't write {out}: {error.strerror}; give another file by --out") from error
+        say(f"{out}: {counted(len(study.records()), 'trial')} of {name}")
 
 
-@app.command("import", epilog="Example: mpsearch study import resnet8.json --name resnet8-copy")
+@app.command("import", epilog=examples("study import digits.json", "study import digits.json --name second"))
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of `mpsearch study export`.")],
-    name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="as it was")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the study.", show_default="as it was", callback=nonempty_name),
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Make a study of an exported one; its weights don't come with it."""
     from mpsearch.upkeep import import_study
 
     study = import_study(file, name, storage)
-    print(f"{study.name}: {study.finished} trials; go on with: mpsearch study run {study.name}")
+    print(f"{study.name}: {counted(study.finished, 'trial')}; go on with: mpsearch study run {study.name}")
 
 
 @app.command(
-    epilog="Example: mpsearch study enqueue resnet8 --from resnet8-first --trial 12 --config idea.json --uniform 8"
+    epilog=examples(
+        "study enqueue digits --uniform 8 --uniform 4",
+        "study enqueue digits --config idea.json",
+        "study enqueue digits --from second",
+        "study enqueue digits --from second --trial 12",
+    )
 )
 def enqueue(
     name: StudyName,
     config: Annotated[
-        Path | None, typer.Option(help="JSON file of a config: site to spec or width; see `study show --trial --json`.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON file of a config: site to spec or width; see `study show NAME --trial N --json`."
+        ),
     ] = None,
-    from_study: Annotated[str | None, typer.Option("--from", help="Take the best config of this study.")] = None,
-    trial: Annotated[int | None, typer.Option(help="With --from: take this trial's config.")] = None,
+    from_study: Annotated[
+        str | None, typer.Option("--from", metavar="STUDY", help="Take the best config of this study.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="With --from: take this trial's config.")] = None,
     uniform: Annotated[
-        list[int] | None, typer.Option(help="So many bits wherever menus have them; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            metavar="BITS",
+            help="This width wherever menus have it, and the next wider elsewhere; may be repeated.",
+        ),
     ] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
@@ -151,6 +204,7 @@ def enqueue(
     study = open_study(name, storage)
     other = None if from_study is None else open_study(from_study, storage)
     check_file(study, space_file_of(study), accept_change)
+    say_loading(as_json)
     import_tensorflow()
     from mpsearch.creation import checked_inputs, uniform_config
     from mpsearch.queueing import config_from_file, config_from_study
@@ -171,3 +225,12 @@ def enqueue(
         earlier = study.earlier(chosen.fingerprint)
         print(f"queued: {origin}" + ("" if earlier is None else f" (trial {earlier.number} trained it already)"))
     print(f"next: mpsearch study run {name} --trials {study.finished + len(found)}")
+
+
+def _confirmed(question: str) -> bool:
+    """Whether a user answers yes; without anybody to answer it is no."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        print(file=sys.stderr)  # ends the line of the question
+        return False

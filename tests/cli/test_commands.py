@@ -1,6 +1,7 @@
 """The commands, typed as a user would, on a tiny task."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -141,6 +142,13 @@ def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, ti
         (("finetune", "x", "--alpha", "auto_po3"), 1, "must be one of"),
         (("study", "list", "--storage", "sqlite://"), 1, "keeps its data in memory"),
         (("study", "run"), 2, "Missing argument"),
+        (("study", "run", "x", "--until-score", "nan"), 2, "must be a finite number, but got nan"),
+        (("study", "rename", "x", ""), 2, "a study needs a name"),
+        (("study", "copy", "x", " "), 2, "a study needs a name"),
+        (("study", "import", "x.json", "--name", ""), 2, "a study needs a name"),
+        (("study", "create", "--space", "digits.py", "--name", ""), 2, "a study needs a name"),
+        (("study", "tag", "x", ""), 1, "a tag must not be empty"),
+        (("study", "tag", "x", "--remove"), 1, "mpsearch study tag x TAG --remove"),
         (("study", "run", "x", "--trials", "0"), 2, "trials"),
         (("nonsense",), 2, "nonsense"),
     ],
@@ -161,10 +169,45 @@ def commands(group, prefix=()):
             yield (*prefix, name), command
 
 
-@pytest.mark.parametrize(("words", "command"), [pytest.param(w, c, id=" ".join(w)) for w, c in commands(app)])
-def test_each_help_ends_with_an_example_of_the_command(words, command):
-    assert command.epilog.startswith(f"Example: mpsearch {' '.join(words)}")
+COMMANDS = [pytest.param(w, c, id=" ".join(w)) for w, c in commands(app)]
+
+
+def examples_of(command):
+    """The examples at the end of a command's help, each split into words as a shell does."""
+    head, *lines = command.epilog.replace("\\\n", " ").removeprefix("\b\n").splitlines()
+    assert head == "Examples:"
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_each_help_ends_with_examples_that_the_command_takes(words, command):
     assert command.help
+    for program, *typed in examples_of(command):
+        assert (program, *typed[: len(words)]) == ("mpsearch", *words)
+        rest = typed[len(words) :]
+        command.make_context(" ".join(words), rest[: rest.index(">")] if ">" in rest else rest)
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_each_option_has_an_example(words, command):
+    shared = {"--json", "--quiet", "--accept-change", "--storage", "--help"}
+    typed = {word for example in examples_of(command) for word in example}
+    assert {option for p in command.params for option in p.opts if option.startswith("--")} <= typed | shared
+
+
+def test_the_shared_options_have_an_example():
+    typed = {word for _, command in commands(app) for example in examples_of(command) for word in example}
+    assert {"--json", "--accept-change", "--storage"} <= typed
+
+
+@pytest.mark.parametrize("words", [(), ("study",), ("space",), *(param.values[0] for param in COMMANDS)], ids=" ".join)
+def test_a_help_fits_80_columns_with_no_line_of_it_cut(mpsearch, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = mpsearch(*words, "--help")
+    assert code == 0
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "..." not in out.replace("[ARGS]...", "").replace("[TAG]...", "")
+    assert "\n  Examples:\n    mpsearch " in out
 
 
 def test_every_command_that_prints_a_table_has_json():

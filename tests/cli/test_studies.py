@@ -1,5 +1,6 @@
 """Commands that keep studies, typed as a user would; the engine is the session's."""
 
+import io
 import json
 import re
 import shutil
@@ -107,6 +108,7 @@ def test_the_best_are_repeated_and_ranked_by_their_means(mpsearch, mine):
     code, out, _ = mpsearch("study", "repeat", "mine", "--top", "1", "--repeats", "1")
     assert code == 0
     assert "[1/1] trial" in out
+    assert " left" not in out  # with the last one there is nothing left
     assert "repeat 1: score" in out
     assert " ± " in out
     best = json.loads(mpsearch("study", "best", "mine", "--top", "2", "--json")[1])
@@ -140,7 +142,41 @@ def test_studies_are_tagged_noted_renamed_copied_exported_imported_and_deleted(m
 
 
 def test_a_study_is_not_deleted_without_a_yes(mpsearch, mine, monkeypatch):
-    monkeypatch.setattr("typer.confirm", lambda question: False)
-    code, _, err = mpsearch("study", "delete", "mine")
-    assert (code, "nothing was deleted" in err) == (1, True)
+    for answer in ("n\n", ""):  # no; nobody there to answer
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        code, _, err = mpsearch("study", "delete", "mine")
+        assert (code, "nothing was deleted; to delete mine without a question give --yes" in err) == (1, True)
     assert open_study("mine").finished == 2
+
+
+def test_a_file_that_can_not_be_written_is_said(mpsearch, mine):
+    for out in (".", "mine.py/out.json"):
+        code, _, err = mpsearch("study", "export", "mine", "--format", "json", "--out", out)
+        assert (code, f"error: can't write {out}: " in err, "--out" in err) == (1, True, True)
+
+
+def test_a_search_for_a_tag_says_which(mpsearch, mine):
+    assert mpsearch("study", "list", "--tag", "paper")[1] == "studies with the tag paper: none\n"
+
+
+def test_what_takes_long_is_announced_beside_the_results(mpsearch, mine):
+    words = ("study", "create", "--space", "mine.py", "--name")
+    _, out, err = mpsearch(*words, "second")
+    assert (err, "loading" in out) == ("loading the model and data …\n", False)
+    _, out, err = mpsearch(*words, "third", "--json")
+    assert (json.loads(out)["name"], err) == ("third", "")
+    _, out, err = mpsearch("study", "enqueue", "second", "--uniform", "4")
+    assert err == "loading the model and data …\n"
+    assert mpsearch("space", "check", "mine.py")[2] == "loading the model and data …\n"
+
+
+def test_one_trial_is_counted_as_one(mpsearch, work):
+    assert mpsearch("study", "create", "--space", "mine.py")[0] == 0
+    assert mpsearch("study", "run", "mine", "--trials", "1")[0] == 0
+    assert "mine has 1 trial already" in mpsearch("study", "run", "mine", "--trials", "1")[1]
+    assert "second has the 1 trial of mine" in mpsearch("study", "copy", "mine", "second")[1]
+
+
+def test_one_trials_config_is_repeated(mpsearch, mine):
+    code, out, _ = mpsearch("study", "repeat", "mine", "--trial", "0", "--repeats", "1", "--json")
+    assert (code, [(c["number"], len(c["scores"])) for c in json.loads(out)]) == (0, [(0, 2)])
