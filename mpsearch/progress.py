@@ -82,7 +82,10 @@ class RunProgress:
         line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}".rstrip(", ")
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
-            self._bar.update(self._task, completed=self._finished, left=self._left())
+            best = "" if self._best is None else f" · best {self._best:.4f}"  # stays on the screen after the last one
+            self._bar.update(
+                self._task, description=f"trial {record.number}{best}", completed=self._finished, left=self._left()
+            )
         elif not self._quiet:
             print(f"{self._count()} {line}", flush=True)
 
@@ -90,7 +93,7 @@ class RunProgress:
         """A repeat of a trial ended."""
         self._finished += 1
         result = cause if score is None else f"score {score:.4f} (the trial's: {record.score:.4f})"
-        line = f"{self._count()} trial {record.number}, repeat {index}: {result}, {self._left()}"
+        line = f"{self._count()} trial {record.number}, repeat {index}: {result}, {self._left()}".rstrip(", ")
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
             self._bar.update(self._task, completed=self._finished, left=self._left())

@@ -367,11 +367,12 @@ def repeat(
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
+    chosen = None if trial is None else study.trained(study.record(trial))
     engine = open_engine(study, quiet or as_json, accept_change)
     from mpsearch.runners.repeats import candidates_of, missing_repeats, to_repeat
     from mpsearch.runners.repeats import repeat as repeat_trials
 
-    records = to_repeat(study, top) if trial is None else [study.trained(study.record(trial))]
+    records = to_repeat(study, top) if chosen is None else [chosen]
     missing = missing_repeats(study, records, repeats)
     progress = RunProgress(missing, 0, None, engine.task.training.epochs, engine.task.metric, quiet or as_json)
     try:

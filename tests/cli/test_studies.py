@@ -178,5 +178,7 @@ def test_one_trial_is_counted_as_one(mpsearch, work):
 
 
 def test_one_trials_config_is_repeated(mpsearch, mine):
+    code, _, err = mpsearch("study", "repeat", "mine", "--trial", "7")
+    assert (code, "no trial 7" in err, "loading" in err) == (1, True, False)
     code, out, _ = mpsearch("study", "repeat", "mine", "--trial", "0", "--repeats", "1", "--json")
     assert (code, [(c["number"], len(c["scores"])) for c in json.loads(out)]) == (0, [(0, 2)])
