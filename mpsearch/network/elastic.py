@@ -42,7 +42,8 @@ class ElasticNetwork:
         placement: where its sites are.
         facts: facts of its sites.
         space: the resolved space.
-        state_variables: the variables that training changes: weights, then ranges.
+        state_variables: the variables that training changes: weights, then ranges, then the state of users' layers,
+            such as a running mean.
 
     Raises:
         ModelError: the model can't be quantized.
@@ -67,16 +68,19 @@ class ElasticNetwork:
         self.space: ResolvedSpace = space.resolve(self.facts)
         self._extra_alphas = tuple(extra_alphas)
         self._quantizers: dict[str, WeightQuantizer | QuantizedBitsFeatureMap] = {}
+        self._states: list[Any] = []
         self.model = self._build()
         self._calibrate(keras.tree.map_structure(lambda x: x[:CALIBRATION_SAMPLES], samples))
         ranges = [q.range for q in self._quantizers.values() if isinstance(q, QuantizedBitsFeatureMap)]
-        self.state_variables = [*self.model.trainable_variables, *ranges]
+        self.state_variables = [*self.model.trainable_variables, *ranges, *self._states]
         self._assign_state = bulk_assign(self.state_variables)
         self._assign_specs = bulk_assign([q.spec for q in self._quantizers.values()])
         self._initial = [keras.ops.copy(v) for v in self.state_variables]
 
     def set_config(self, config: Config | None) -> None:
-        """Restore float weights and calibrated ranges, and set every width and scale mode. Nothing is retraced.
+        """Restore float weights, calibrated ranges and layers' state, and set every width and scale mode.
+
+        Nothing is retraced.
 
         Args:
             config: the specs, one for each quantized site, or None for the float network.
@@ -88,18 +92,18 @@ class ElasticNetwork:
         self.load_state(self._initial)
 
     def assign_specs(self, config: Config | None) -> None:
-        """Set every width and scale mode, and leave weights and ranges as they are."""
+        """Set every width and scale mode, and leave weights, ranges and layers' state as they are."""
         if config is not None:
             self._check(config)
         specs = [encode(None if config is None else config[site]) for site in self._quantizers]
         self._assign_specs(np.array(specs, dtype=np.int32))
 
     def load_state(self, state: Sequence[np.ndarray]) -> None:
-        """Assign weights and ranges as given by `state`."""
+        """Assign weights, ranges and layers' state as given by `state`."""
         self._assign_state(state)
 
     def state(self) -> list[np.ndarray]:
-        """Copies of weights and ranges, in a fixed order."""
+        """Copies of weights, ranges and layers' state, in a fixed order."""
         return [np.array(keras.ops.convert_to_numpy(v)) for v in self.state_variables]
 
     def quantizer(self, site: str) -> WeightQuantizer | QuantizedBitsFeatureMap:
@@ -146,6 +150,7 @@ class ElasticNetwork:
         inner.set_weights(layer.get_weights())
         if type(layer).__name__ == "Normalization":
             inner.finalize_state()
+        self._states.extend(_state_of(inner))
         quantizers = {}
         for weight in adapter.weights:
             site = f"{node.layer_name}/{weight.name}"
@@ -221,3 +226,13 @@ class ElasticNetwork:
         for site, layer in layers.items():
             layer.range.assign(np.array(extremes[site], dtype=np.float32))
             layer.sketch.assign(sketch_of(np.concatenate(kept[site])))
+
+
+def _state_of(layer: Any) -> list[Any]:
+    """What a user's layer keeps from batch to batch: its non-trainable variables, without those of random numbers.
+
+    Keras's own layers have constants alone, see `canonical`. Weights of a frozen layer are none of its state.
+    """
+    if type(layer).__module__.startswith("keras."):
+        return []
+    return [variable for part in layer._flatten_layers() for variable in part._non_trainable_variables]

@@ -9,7 +9,7 @@ import pytest
 import qkeras
 from keras import Input, layers
 
-from mpsearch import models
+from mpsearch import Weight, models, register_layer
 from mpsearch.config import Alpha, Config, QuantizerSpec, Role
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError, SpaceError
@@ -210,6 +210,68 @@ def test_training_moves_ranges_and_float_weights_only(small_network, session, da
     moved = {name for name, a, b in zip(names, before, after, strict=True) if not np.array_equal(a, b)}
     assert {"kernel", "bias", "range"} <= moved
     assert not moved & {"spec", "sketch"}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Centred(layers.Layer):
+    """x less its mean so far, counted in every step, and a BatchNorm within."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(name="mean", shape=(shape[-1],), initializer="zeros", trainable=False)
+        self.gain = self.add_weight(name="gain", shape=(shape[-1],), initializer="ones")
+        self.steps = self.add_weight(name="steps", shape=(), dtype="int32", initializer="zeros", trainable=False)
+        self.seeds = keras.random.SeedGenerator(0)
+        self.norm = layers.BatchNormalization(name="norm")
+        self.norm.build(shape)
+
+    def call(self, x, training=False):
+        if training:
+            self.mean.assign(0.9 * self.mean + 0.1 * keras.ops.mean(x, axis=0))
+            self.steps.assign(self.steps + 1)
+            x = x + 0.01 * keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+        return self.norm((x - self.mean) * self.gain, training=training)
+
+
+@pytest.mark.parametrize("weights", [(), (Weight("gain", "kernel"),)], ids=["float", "quantized"])
+def test_what_layers_keep_from_batch_to_batch_is_state(weights):
+    register_layer(Centred, weights)
+    x = np.random.default_rng(0).normal(1, 1, (32, 6)).astype(np.float32)
+    split = Split(x, np.arange(32) % 3)
+    inputs = Input((6,), name="input")
+    scores = layers.Dense(3, activation="softmax", name="scores")(Centred(name="centred")(inputs))
+    network = ElasticNetwork(keras.Model(inputs, scores), Space(kernel=bits(8), activation=bits(8)), x)
+    layer = next(part for part in network.model._flatten_layers() if isinstance(part, Centred))
+    kept = [layer.mean, layer.steps, layer.norm.moving_mean, layer.norm.moving_variance]
+    assert [id(v) for v in network.state_variables[-4:]] == [id(v) for v in kept]
+    network.set_config(network.space.uniform(8))
+    first = network.state()
+    session = Session(network.model, "adam", "sparse_categorical_crossentropy", "accuracy", network.state_variables)
+    history = session.fit(Data(split, split, split), Training(epochs=2, batch_size=8), seed=0, keep_best=True)
+    trained = network.state()
+    assert int(layer.steps) == 8
+    network.set_config(network.space.uniform(8))
+    for now, then, after in zip(network.state()[-4:], first[-4:], trained[-4:], strict=True):
+        np.testing.assert_array_equal(now, then)
+        assert not np.array_equal(after, then)
+    network.load_state(trained)
+    assert int(layer.steps) == 8
+    network.load_state(history.best_state)
+    assert int(layer.steps) == 4 * (history.best_epoch + 1)
+
+
+def test_state_without_such_layers_is_weights_and_then_ranges(randomise):
+    """What is stored of older studies must still load: constants of Keras's layers aren't in it."""
+    inputs = Input((6,), name="input")
+    x = layers.Normalization(mean=0.5, variance=0.1, name="unit")(inputs)
+    x = layers.Dense(4, name="a", trainable=False)(layers.BatchNormalization(name="norm")(x))
+    network = ElasticNetwork(
+        randomise(keras.Model(inputs, layers.Dense(2, name="b")(x))),
+        Space(kernel=bits(8), activation=bits(8)),
+        np.random.default_rng(0).random((16, 6), dtype=np.float32),
+    )
+    ranges = [network.quantizer(site).range for site in network.space.sites if site.endswith("/activation")]
+    expected = [*network.model.trainable_variables, *ranges]
+    assert [id(v) for v in network.state_variables] == [id(v) for v in expected]
 
 
 # Configs and spaces that don't fit
