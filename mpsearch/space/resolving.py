@@ -89,6 +89,7 @@ def _give_menus(facts: ModelFacts, menus: Menus, statements: Sequence[Statement]
 
 
 def _protect_ends(facts: ModelFacts, menus: Menus, statements: Sequence[Statement]) -> None:
+    protected_by: dict[str, ProtectEnds] = {}
     for protect in _of(ProtectEnds, statements):
         ends = end_layers(facts)
         for role in protect.roles or (Role.KERNEL, Role.ACTIVATION):
@@ -100,6 +101,9 @@ def _protect_ends(facts: ModelFacts, menus: Menus, statements: Sequence[Statemen
                     f"quantized {role}; give the role `{role}` a menu"
                 )
             for site in protected:
+                earlier = protected_by.setdefault(site, protect)
+                if earlier.width != protect.width:
+                    raise SpaceError(f"{earlier.text} and {protect.text} contradict each other at `{site}`: remove one")
                 menus[site] = _inherit(protect.text, site, bits(protect.width), menus[site])
             for at in _of(At, statements):
                 if at.role is role and at.menu.widths != (protect.width,):
@@ -109,9 +113,6 @@ def _protect_ends(facts: ModelFacts, menus: Menus, statements: Sequence[Statemen
                         raise SpaceError(
                             f"{at.text} and {protect.text} contradict each other at `{both[0]}`: remove one"
                         )
-    several = list(_of(ProtectEnds, statements))
-    if len({(protect.width, protect.roles) for protect in several}) > 1:
-        raise SpaceError(f"{several[0].text} and {several[1].text} contradict each other: remove one")
 
 
 def _skip(facts: ModelFacts, menus: Menus, statements: Sequence[Statement]) -> dict[str, str]:

@@ -229,7 +229,8 @@ class Space:
             roles: which of their tensors; default: kernels, and activations where those are quantized.
         """
         parsed = None if roles is None else _roles(roles)
-        self._state(ProtectEnds(f"protect_ends({width})", check_bits(width), parsed))
+        named = "" if parsed is None else ", roles=[" + ", ".join(f'"{role}"' for role in parsed) + "]"
+        self._state(ProtectEnds(f"protect_ends({width}{named})", check_bits(width), parsed))
         return self
 
     def narrow(self, other: "Space") -> "Space":
@@ -237,9 +238,11 @@ class Space:
         return self._combine("narrow", other)
 
     def union(self, other: "Space") -> "Space":
-        """The smallest space that has the configs of this one and of `other`. It takes no further statements.
+        """A space that has the configs of this one and of `other`. It takes no further statements.
 
-        Menus hold what either has, ties and limits stay where both have them: configs that mix the two belong to it.
+        Menus hold what either has. A tie or limit stays where all configs of the other space keep it too; of two
+        limits the weaker one does (`<` with `<=` gives `<=`), and `<` with `>` gives none. Configs that mix the two
+        spaces belong to it; where one space has all configs of the other, it is the union.
         """
         return self._combine("union", other)
 

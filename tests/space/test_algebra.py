@@ -14,6 +14,7 @@ FACTS = chain("conv_0", "conv_1", roles=(Role.KERNEL, Role.ACTIVATION))
 
 widths = st.sampled_from([(2, 4, 8), (2, 4), (4, 8), (2, 8), (4,)])
 menus = widths.map(lambda some: bits(*some))
+comparisons = st.sampled_from(["<", "<=", "==", ">=", ">"])
 
 
 @st.composite
@@ -26,7 +27,9 @@ def spaces(draw):
     if draw(st.booleans()):
         space.at("conv_1", kernel=draw(menus))
     if draw(st.booleans()):
-        space.limit("kernel", draw(st.sampled_from(["<=", "==", ">="])), draw(st.sampled_from(["activation", "input"])))
+        space.limit("kernel", draw(comparisons), draw(st.sampled_from(["activation", "input"])))
+    if draw(st.booleans()):
+        space.tie("conv_*", across_roles=True)
     return space
 
 
@@ -53,6 +56,20 @@ def test_a_union_has_what_either_has(a, b):
         assert configs(a.union(b)) == configs(b.union(a))
 
 
+@settings(max_examples=60)
+@given(spaces(), spaces(), st.randoms())
+def test_a_union_with_a_part_of_a_space_is_that_space(a, b, rng):
+    if not configs(a):
+        return
+    one = Space(bits(2), activation=bits(2))  # a config of `a`, of which no tie and no limit is stated
+    for site, spec in a.resolve(FACTS).sample(rng).items():
+        layer, role = site.split("/")
+        one.at(layer, **{role: bits(spec.bits, alpha=spec.alpha.value)})
+    for part in (a.narrow(b), one):
+        if configs(part):
+            assert configs(a.union(part)) == configs(part.union(a)) == configs(a)
+
+
 def test_narrowing_keeps_menus_ties_and_limits_of_both():
     a = Space(bits(2, 4, 8), activation=bits(4, 8)).tie("*", roles=["kernel"]).at("conv_1", kernel=bits(4, 8))
     b = Space(bits(2, 4, 8), activation=bits(4, 8)).limit("kernel", "<=", "activation")
@@ -77,8 +94,48 @@ def test_a_union_is_no_larger_than_menus_ties_and_limits_make_it():
     assert [choice.sites for choice in both.choices][1] == ("conv_0/kernel", "conv_1/kernel")
     assert [str(choice.menu) for choice in both.choices] == ["4/8 auto", "2/4/8 auto", "4/8 auto", "4/8 auto"]
     assert both.size == 2 * (4 + 4 + 1)
-    untied = a.union(Space(bits(4, 8), activation=bits(8))).resolve(FACTS)
-    assert untied.size == 2**3 * 3**2
+    untied = a.union(Space(bits(4, 8), activation=bits(2, 8))).resolve(FACTS)
+    assert untied.size == 3**2 * 3**3
+
+
+def limited(comparison, kernel=(2, 4, 8), activation=(2, 4, 8)):
+    return Space(bits(*kernel), activation=bits(*activation)).limit("kernel", comparison, "activation", at="conv_0")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [
+        (limited("<"), limited("<="), {"<="}),
+        (limited("=="), limited("<="), {"<="}),
+        (limited("=="), limited("<"), {"<="}),
+        (limited("=="), limited(">"), {">="}),
+        (limited("<"), limited(">"), set()),
+        (limited("<="), limited(">="), set()),
+        (Space(bits(2, 4, 8), activation=bits(2, 4, 8)).tie("conv_0", across_roles=True), limited("<="), {"<="}),
+        (Space(bits(2), activation=bits(4, 8)), limited("<="), {"<="}),
+        (Space(bits(8), activation=bits(4, 8)), limited("<="), set()),
+    ],
+)  # fmt: skip
+def test_a_union_keeps_the_weaker_of_two_limits(one, other, united):
+    kernel, activation = "conv_0/kernel", "conv_0/activation"
+    for both in (one.union(other).resolve(FACTS), other.union(one).resolve(FACTS)):
+        found = {
+            str(limit.comparison) if limit.left == kernel else str(limit.comparison).replace("<", ">")
+            for limit in both.limits
+            if {limit.left, limit.right} == {kernel, activation}
+        }
+        assert found == united
+
+
+def test_a_union_keeps_a_tie_that_the_other_space_keeps_without_stating_it():
+    tied = Space(bits(2, 4), activation=bits(8)).tie("*", roles=["kernel"])
+    assert tied.union(Space(bits(4), activation=bits(8))).resolve(FACTS).size == 2
+    assert tied.union(Space(bits(2, 4), activation=bits(8))).resolve(FACTS).size == 4
+
+
+def test_a_weakened_limit_says_so():
+    both = str(limited("<").union(limited("<=")).resolve(FACTS))
+    assert 'at="conv_0"), weakened by a union: conv_0/kernel <= conv_0/activation' in both
 
 
 def test_combined_spaces_are_copies_and_take_no_statement():

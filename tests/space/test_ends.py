@@ -89,6 +89,10 @@ def test_the_order_of_statements_does_not_matter():
             r'cap\("dense", kernel=4\) leaves `dense/kernel` nothing: its menu is 8 auto',
         ),
         (lambda s: s.protect_ends(4), r"protect_ends\(8\) and protect_ends\(4\) contradict each other"),
+        (
+            lambda s: s.protect_ends(4, roles=["kernel"]),
+            r'protect_ends\(8\) and protect_ends\(4, roles=\["kernel"\]\) contradict each other at `conv_0/kernel`',
+        ),
         (lambda s: s.protect_ends(8, roles=["bias"]), "have no quantized bias; give the role `bias` a menu"),
     ],
 )
@@ -100,3 +104,9 @@ def test_what_contradicts_it_is_refused(make, message):
 def test_what_agrees_with_it_is_not():
     space = Space(bits(2, 3)).protect_ends(8).at("dense", kernel=bits(8)).pin("conv_0", kernel=8)
     assert space.resolve(FACTS).size == 4
+
+
+def test_ends_of_different_roles_can_be_protected_apart():
+    space = Space(bits(2, 3), bits(16), bits(2, 4)).protect_ends(8, roles=["kernel"]).protect_ends(4, roles=["bias"])
+    menus = space.protect_ends(8).resolve(FACTS).menus
+    assert [str(menus[f"conv_0/{role}"]) for role in ("kernel", "bias", "activation")] == ["8 auto", "4 auto", "8 auto"]
