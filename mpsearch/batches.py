@@ -11,6 +11,7 @@ import numpy as np
 
 from mpsearch.data import Data, Samples
 from mpsearch.errors import ConfigError, DataError
+from mpsearch.network.graph import functional
 from mpsearch.split import Arrays, Split, mapped
 
 Augment = Callable[[Arrays, np.random.Generator], Arrays]
@@ -29,12 +30,26 @@ class Ends:
 
     @classmethod
     def of(cls, model: keras.Model) -> "Ends":
-        """The names of the layers that make a model's inputs and outputs."""
+        """The keys of inputs and outputs that are dicts, else the names of the layers that make them.
 
-        def names(tensors: Sequence[Any]) -> tuple[str, ...]:
-            return tuple(str(tensor._keras_history.operation.name) for tensor in tensors)
+        Where a layer makes several, they are called `dense`, `dense.2` and so on.
+        """
 
-        return cls(names(model.inputs), names(model.outputs))
+        def names(structure: Any, tensors: Sequence[Any]) -> tuple[str, ...]:
+            if isinstance(structure, dict) and not any(isinstance(value, (dict, list, tuple)) for value in structure):
+                return tuple(keras.tree.flatten({key: key for key in structure}))
+            found: list[str] = []
+            for tensor in tensors:
+                name, count = str(tensor._keras_history.operation.name), 1
+                unique = name
+                while unique in found:
+                    count += 1
+                    unique = f"{name}.{count}"
+                found.append(unique)
+            return tuple(found)
+
+        built = functional(model)
+        return cls(names(built._inputs_struct, built.inputs), names(built._outputs_struct, built.outputs))
 
     def arrange_inputs(self, x: Arrays) -> Any:
         """`x` as Keras takes it: an array, or a tuple of arrays in the model's order."""

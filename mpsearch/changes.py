@@ -83,8 +83,8 @@ def refuse_other_scores(study: Study, file: SpaceFile, differences: Sequence[str
 def unaccepted(study: Study, shown: Sequence[str]) -> StudyError:
     """The error for a change that may be accepted, but wasn't."""
     return StudyError(
-        f"what `{study.name}` was made of changed; to go on all the same give --accept-change: earlier trials stay, "
-        "marked as trained before the change\n" + "\n".join(shown)
+        f"what `{study.name}` was made of changed; to go on all the same give --accept-change (from Python "
+        "accept_change=True): earlier trials stay, marked as trained before the change\n" + "\n".join(shown)
     )
 
 

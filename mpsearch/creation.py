@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mpsearch.batches import Ends
 from mpsearch.changes import (
     check_file,
     forgiving_of,
@@ -29,7 +30,7 @@ from mpsearch.searching.samplers import check_space
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Study
-from mpsearch.training import Report
+from mpsearch.training import Report, check_task
 from mpsearch.version import __version__
 
 Say = Callable[[str], None]
@@ -59,10 +60,12 @@ def provenance_of(
     """What a study of `file` would be made of.
 
     Raises:
-        ConfigError: there is no such sampler, or it can't search this space.
+        ConfigError: there is no such sampler, or it can't search this space; the task names a loss, metric or optimizer
+            that there isn't, or its class weights don't fit the data.
     """
     check_method("sampler", sampler, SAMPLERS, sampler_options or {})
     check_space(sampler, distributions(space))
+    check_task(file.task, Ends.of(file.task.build()), data)
     return Provenance(
         space_path=recorded_path(file.path),
         space_text=file.text,

@@ -121,7 +121,7 @@ def _unnamed(config: dict[str, Any]) -> dict[str, Any]:
         return {**entry, "name": None, "config": own, "inbound_nodes": renamed(entry.get("inbound_nodes", []))}
 
     def ends(places: Any) -> Any:
-        if isinstance(places, list) and len(places) == 3 and places[0] in numbers:
+        if isinstance(places, list) and places and isinstance(places[0], str):
             return [numbers[places[0]], *places[1:]]
         if isinstance(places, dict):
             return {key: ends(place) for key, place in places.items()}
@@ -189,6 +189,8 @@ def _load(model: keras.Model, path: Path) -> str | None:
     sizes: list[int] = []
 
     def count(name: str, item: Any) -> None:
+        if name.startswith("optimizer/"):  # a compiled model's file has its optimizer's variables as well
+            return
         if isinstance(item, h5py.Dataset) and "/vars/" in name and "seed_generator" not in name:
             sizes.append(item.size)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,16 +80,24 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ConfigError(f"`{name}` must be a positive integer, but got {getattr(self, name)!r}")
-        if self.patience is not None and self.patience < 1:
+        if self.patience is not None and (type(self.patience) is not int or self.patience < 1):
             raise ConfigError(f"`patience` must be a positive number of epochs or None, but got {self.patience!r}")
+        if not isinstance(self.optimizer, str):
+            raise ConfigError(f"`optimizer` must be the name of a Keras optimizer, but got {self.optimizer!r}")
+        if not isinstance(self.tensorboard, bool):
+            raise ConfigError(f"`tensorboard` must be True or False, but got {self.tensorboard!r}")
+        if not callable(self.learning_rate) and not (_is_number(self.learning_rate) and self.learning_rate >= 0):
+            raise ConfigError(
+                f"`learning_rate` must be a number from 0 up or a function of the epoch, but got {self.learning_rate!r}"
+            )
         if any(kind.__name__ == "LearningRateSchedule" for kind in type(self.learning_rate).__mro__):
             raise ConfigError(
                 "`learning_rate` is a Keras schedule, which counts steps; here it is a function of the epoch, such as "
                 "schedules.exponential(1e-3, 0.99)"
             )
-        if not 0 <= self.warmup_epochs < self.epochs:
+        if type(self.warmup_epochs) is not int or not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError(
                 f"`0 <= warmup_epochs < epochs` must hold, but got (warmup_epochs={self.warmup_epochs}, "
                 f"epochs={self.epochs})"
@@ -103,8 +112,8 @@ class Training:
         weights = self.class_weights
         if weights is None or weights == "balanced":
             return
-        if not isinstance(weights, Mapping) or not all(
-            isinstance(key, int) and key >= 0 and value > 0 for key, value in weights.items()
+        if not (isinstance(weights, Mapping) and weights) or not all(
+            type(key) is int and key >= 0 and _is_number(value) and value > 0 for key, value in weights.items()
         ):
             raise ConfigError(
                 f'`class_weights` must map class indices to positive weights, or be "balanced", but got {weights!r}'
@@ -114,6 +123,10 @@ class Training:
         """The learning rate of an epoch, counted from 0."""
         rate = self.learning_rate(epoch) if callable(self.learning_rate) else self.learning_rate
         return float(rate)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

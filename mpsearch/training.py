@@ -17,8 +17,9 @@ import numpy as np
 from mpsearch.batches import Batches, Ends, augmenter, weigher
 from mpsearch.data import Data, Samples
 from mpsearch.errors import ConfigError, TrainingError
+from mpsearch.network.adapters import activation_name
 from mpsearch.network.assign import bulk_assign
-from mpsearch.task import Distillation, Loss, Training
+from mpsearch.task import Distillation, Loss, Task, Training
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number and its logs; may raise to stop the training."""
@@ -100,9 +101,9 @@ class Session:
         self._assign(self._initial)
         self.model.optimizer.learning_rate = learning_rate
         for layer in self.model._flatten_layers():
-            generator = getattr(layer, "seed_generator", None)
-            if generator is not None:
-                generator.state.assign(np.array([seed % 2**32, 0], dtype=np.uint32))
+            for generator in vars(layer).values():
+                if isinstance(generator, keras.random.SeedGenerator):
+                    generator.state.assign(np.array([seed % 2**32, 0], dtype=np.uint32))
 
     def fit(
         self,
@@ -155,7 +156,7 @@ class Session:
 
     def logs(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Keras's logs as floats, with the metric under its own name."""
-        found = {name: float(value) for name, value in values.items()}
+        found = {name: float(np.mean(value)) for name, value in values.items()}
         for prefix in ("", "val_"):
             parts = [found[f"{prefix}{name}"] for name in self._measured if f"{prefix}{name}" in found]
             if parts:
@@ -227,7 +228,7 @@ def soft_loss(distillation: Distillation, teacher: keras.Model | None) -> SoftLo
 
 
 def _is_softmax(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
+    return activation_name(layer) == "softmax"
 
 
 def _alone(tensors: list[Any]) -> Any:
@@ -236,6 +237,28 @@ def _alone(tensors: list[Any]) -> Any:
 
 def _list(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def check_task(task: Task, ends: Ends, data: Data) -> None:
+    """Refuse losses, metrics, optimizers and class weights that no training could use.
+
+    Args:
+        task: whose recipes are looked at.
+        ends: of its model.
+        data: of the task.
+
+    Raises:
+        ConfigError: one of them isn't known, or doesn't fit the model or data.
+    """
+    _losses(task.loss, ends.outputs)
+    _check_metric(_measured(task.metric, ends.outputs)[1])
+    for optimizer in {recipe.optimizer for recipe in (task.training, task.float_recipe, task.finetune_recipe)}:
+        _known("optimizer", optimizer, keras.optimizers)
+    for recipe in (task.training, task.finetune_recipe):
+        augmenter(recipe.augmentation)
+        weigh = weigher(recipe.class_weights, data)
+        if weigh is not None:
+            weigh(ends.arrange_targets(data.train.head(CHECKED_SAMPLES).y))
 
 
 def _losses(loss: Loss | Mapping[str, Loss], outputs: Sequence[str]) -> list[Any]:
@@ -252,13 +275,37 @@ def _checked_loss(loss: Loss) -> Loss:
         if not callable(loss):
             raise ConfigError(f"`loss` must be a name, an object of keras.losses or a function, but got {loss!r}")
         return loss
-    try:
-        keras.losses.get(loss)
-    except ValueError:
-        close = difflib.get_close_matches(loss, [name for name in dir(keras.losses) if not name.startswith("_")], n=1)
-        hint = f": did you mean {close[0]}?" if close else ", see keras.losses"
-        raise ConfigError(f"there is no Keras loss {loss!r}{hint}") from None
+    _known("loss", loss, keras.losses)
     return loss
+
+
+def _check_metric(metric: str) -> None:
+    """Refuse what Keras doesn't know, and what doesn't rise from 0 (bad) to 1 (good)."""
+    if metric in _RISING:
+        return
+    try:
+        falls = metric in _FALLING or keras.losses.get(metric) is not None
+    except ValueError:
+        falls = False
+    if falls:
+        raise ConfigError(
+            f"`metric` must rise from 0 (bad) to 1 (good), but {metric!r} falls as a model gets better: "
+            'give for instance "accuracy", "top_k_categorical_accuracy" or "AUC"'
+        )
+    _known("metric", metric, keras.metrics)
+
+
+def _known(what: str, name: str, module: Any) -> None:
+    """Refuse a name that a module of Keras doesn't know."""
+    try:
+        module.get(name)
+    except (ValueError, TypeError):
+        names = {known.lower(): known for known in dir(module) if not known.startswith("_")}
+        names |= {known: known for known in _RISING if what == "metric"}
+        close = difflib.get_close_matches(name.lower(), names, n=1)
+        see = module.__name__.rpartition(".")[2]
+        hint = f": did you mean {names[close[0]]!r}?" if close else f", see keras.{see}"
+        raise ConfigError(f"there is no Keras {what} {name!r}{hint}") from None
 
 
 def _measured(metric: str, outputs: Sequence[str]) -> tuple[list[str], str]:
@@ -270,6 +317,10 @@ def _measured(metric: str, outputs: Sequence[str]) -> tuple[list[str], str]:
 
 
 EVALUATION_BATCH = 200
+CHECKED_SAMPLES = 1024  # of which the classes are looked at before a study is made
+_RISING = ("accuracy", "acc", "cosine_similarity", "CosineSimilarity")
+_FALLING = ("crossentropy", "ce", "RootMeanSquaredError", "false_positives", "false_negatives", "FalsePositives",
+            "FalseNegatives", "mean", "sum", "Mean", "Sum")  # fmt: skip
 
 
 class _Follow(keras.callbacks.Callback):

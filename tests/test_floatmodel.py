@@ -147,3 +147,33 @@ def test_the_cache_tells_architectures_and_first_weights_apart(tiny_file, tiny_e
     assert path(net) == path(lambda: net("other"))
     assert (random.random(), np.random.random()) == expected  # the caller's random numbers go on
     assert len({path(net), path(lambda: net(activation="tanh")), path(pretrained)}) == 3
+
+
+def test_a_compiled_and_fitted_model_and_its_file_give_their_weights(tmp_path):
+    """Such a file has the optimizer's variables as well."""
+    from mpsearch.floatmodel import keep_weights
+
+    def made():
+        i = keras.Input((4,), name="i")
+        return keras.Model(i, keras.layers.Dense(3, name="d")(i))
+
+    model = made()
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((8, 4)), np.ones((8, 3)), epochs=1, verbose=0)
+    model.save_weights(tmp_path / "fitted.weights.h5")
+    for path in (tmp_path / "fitted.weights.h5", keep_weights(model)):
+        loaded = with_weights(made(), path)
+        for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", [list, dict])
+def test_any_number_of_inputs_and_outputs_is_described(count, kind):
+    inputs = [keras.Input((2,), name=f"i{n}") for n in range(count)]
+    outputs = [keras.layers.Dense(2, name=f"o{n}")(x) for n, x in enumerate(inputs)]
+    ends = outputs if kind is list else {f"out {n}": output for n, output in enumerate(outputs)}
+    told = architecture(keras.Model(inputs, ends))
+    numbers = keras.tree.flatten([told["input_layers"], told["output_layers"]])
+    assert all(isinstance(number, int) for number in numbers)  # layers' numbers, no names
+    assert len(numbers) == 3 * 2 * count

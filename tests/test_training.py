@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mpsearch import schedules
-from mpsearch.batches import Batches
+from mpsearch.batches import Batches, Ends
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError
 from mpsearch.task import Distillation, Training
-from mpsearch.training import Session, soft_loss
+from mpsearch.training import Session, check_task, soft_loss
 
 
 def test_shuffling_depends_on_seed_and_epoch_alone(tiny_engine):
@@ -142,6 +142,13 @@ IMPOSSIBLE = [
     {"warmup_epochs": 3},
     {"warmup_bits": 64},
     {"distillation": 0.5},
+    {"epochs": True},
+    {"patience": 1.5},
+    {"optimizer": 5},
+    {"learning_rate": -1.0},
+    {"warmup_epochs": 0.5},
+    {"class_weights": {}},
+    {"tensorboard": "no"},
 ]
 
 
@@ -208,7 +215,7 @@ def test_losses_are_named_or_objects_or_functions():
     assert first_loss(dense("softmax"), "sparse_categorical_crossentropy", data_of(X, y)) == pytest.approx(expected)
     assert first_loss(dense(), own, data_of(X, y)) == pytest.approx(expected, rel=1e-5)
     assert first_loss(dense(), lambda t, p: keras.ops.mean(p) * 0 + 2.0, data_of(X, y)) == pytest.approx(2.0)
-    with pytest.raises(ConfigError, match="did you mean sparse_categorical_crossentropy"):
+    with pytest.raises(ConfigError, match="did you mean 'sparse_categorical_crossentropy'"):
         Session(dense(), "adam", "sparse_categorical_crosentropy", "accuracy")
     with pytest.raises(ConfigError, match="must be a name, an object"):
         Session(dense(), "adam", 3, "accuracy")
@@ -266,3 +273,75 @@ def test_a_stream_trains_the_same_each_time_and_is_judged_as_its_arrays(tiny_eng
     assert all(np.array_equal(a, b) for a, b in zip(runs[0][0], runs[1][0], strict=True))
     assert runs[0][1] > 0.5
     assert session.evaluate(stream, stream.train) == session.evaluate(data, data.train)
+
+
+def test_the_outputs_of_a_model_are_named_by_its_keys_or_layers():
+    i = keras.Input((3,), name="i")
+    shared = keras.layers.Dense(2, name="d")
+    a, b = shared(i), shared(keras.layers.ReLU(name="r")(i))
+    assert Ends.of(keras.Model(i, [a, b])) == Ends(("i",), ("d", "d.2"))
+    by_key = keras.Model({"i": i}, {"size": a, "kind": b})
+    assert Ends.of(by_key) == Ends(("i",), ("kind", "size"))
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    session = Session(by_key, "sgd", {"kind": "mse", "size": "mae"}, "kind/accuracy")
+    targets = {"size": np.zeros((6, 2), np.float32), "kind": np.ones((6, 2), np.float32)}
+    split = Split({"i": x}, targets)
+    found = session.evaluate(Data(split, split, split), split)
+    predicted = by_key.predict({"i": x}, verbose=0)
+    expected = np.mean((predicted["kind"] - 1) ** 2) + np.mean(np.abs(predicted["size"]))
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("end", [keras.layers.Softmax(), keras.ops.softmax])
+def test_distillation_tells_probabilities_however_the_softmax_is_written(end):
+    i = keras.Input((3,))
+    teacher = keras.Model(i, end(keras.layers.Dense(4)(i)))
+    scores = np.array([[2.0, 1.0, 0.5, 0.0]], np.float32)
+    ours = np.exp(scores) / np.exp(scores).sum()
+    loss = soft_loss(Distillation(temperature=2.0, weight=1.0), teacher)
+    x = np.ones((1, 3), np.float32)
+    taught = np.log(np.asarray(teacher(x))) / 2
+    p = np.exp(taught) / np.exp(taught).sum()
+    q = np.exp(scores / 2) / np.exp(scores / 2).sum()
+    expected = 4 * np.sum(p * np.log(p / q))
+    assert float(loss(x, keras.ops.convert_to_tensor(ours), 0.0, 0.0)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "accurac"}, "no Keras metric 'accurac': did you mean 'accuracy'"),
+        ({"metric": "mse"}, r"must rise from 0 \(bad\) to 1 \(good\), but 'mse' falls"),
+        ({"metric": "RootMeanSquaredError"}, "falls as a model gets better"),
+        ({"metric": "MeanIoU"}, "no Keras metric 'MeanIoU'"),
+        ({"loss": "sparse_categorical_crosentropy"}, "did you mean"),
+        ({"training": Training(optimizer="adm")}, "no Keras optimizer 'adm': did you mean 'Adam'"),
+        ({"finetuning": Training(optimizer="nothing")}, "see keras.optimizers"),
+        ({"training": Training(class_weights={0: 1.0})}, "no weight for class 1"),
+    ],
+)
+def test_what_no_training_could_use_is_refused_before_there_is_a_study(tiny_engine, changes, message):
+    task = replace(tiny_engine.task, **changes)
+    check_task(tiny_engine.task, tiny_engine._ends, tiny_engine.data)
+    with pytest.raises(ConfigError, match=message):
+        check_task(task, tiny_engine._ends, tiny_engine.data)
+
+
+def test_every_generator_of_a_layer_is_seeded():
+    class Noise(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.noise = keras.random.SeedGenerator(1)
+
+        def call(self, x, training=False):
+            return x + keras.random.normal(keras.ops.shape(x), seed=self.noise) if training else x
+
+    i = keras.Input((3,))
+    layer = Noise()
+    session = Session(keras.Model(i, keras.layers.Dense(2)(layer(i))), "sgd", "mse", "accuracy")
+    states = []
+    for seed in (5, 6, 5):
+        session.reset(0.1, seed)
+        states.append(np.array(layer.noise.state).tolist())
+        layer(np.ones((1, 3), np.float32), training=True)
+    assert states[0] == states[2] != states[1]

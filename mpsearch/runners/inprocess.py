@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from mpsearch.config import Config
-from mpsearch.errors import MpsearchError, StudyError
+from mpsearch.errors import MpsearchError, StudyError, TrainingError
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.limits import Limits
 from mpsearch.searching.engine import Engine, Outcome
@@ -81,7 +81,7 @@ def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
             study.answer(trial, earlier)
         else:
             _train(study, engine, trial, config, derived_seed(study.provenance.seed, sequence, "training"), progress)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MpsearchError):  # no config's fault: it is tried again once that is mended
         if study.record(trial.number).state is State.RUNNING:  # it may have come just after the trial's end
             study.interrupt(trial)
         raise
@@ -103,7 +103,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
         trial.set_user_attr("curve", curve)
         progress.epoch_ended(trial.number, epoch, curve[-1])
         trial.report(score, epoch)
-        if trial.should_prune():
+        if epoch + 1 < engine.task.training.epochs and trial.should_prune():  # after the last one nothing is saved
             raise _PrunedError(f"pruned after epoch {epoch + 1}: score {score:.4f}")
 
     def record(outcome: Outcome | None) -> TrialRecord:
@@ -129,7 +129,7 @@ def _train(study: Study, engine: Engine, trial: optuna.Trial, config: Config, se
         outcome = engine.train(config, seed, report=report, callbacks=logs)
     except _PrunedError as pruned:
         study.fail(trial, str(pruned), pruned=True, record=record(None))
-    except MpsearchError as error:
+    except TrainingError as error:
         study.fail(trial, f"{type(error).__name__}: {error}", record=record(None))
     else:
         save_weights(weights_file(study, trial.number), outcome.state, config)

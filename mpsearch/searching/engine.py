@@ -14,6 +14,7 @@ from mpsearch.batches import Ends
 from mpsearch.config import Alpha, Config
 from mpsearch.costs.bits import BitCost, Bits
 from mpsearch.data import Data
+from mpsearch.errors import ConfigError
 from mpsearch.floatmodel import float_model
 from mpsearch.network.elastic import CALIBRATION_SAMPLES, ElasticNetwork
 from mpsearch.spacefile import SpaceFile
@@ -135,10 +136,20 @@ class Engine:
         return Outcome(metric, history, time.perf_counter() - started, history.best_state)
 
     def float_metric(self) -> float:
-        """Validation metric of the float network."""
+        """Validation metric of the float network.
+
+        Raises:
+            ConfigError: it isn't between 0 and 1, so that no score can be made of it.
+        """
         self.network.set_config(None)
         session = self.session(self.task.training)
-        return session.evaluate(self.data, self.data.validation)[self.task.metric]
+        found = session.evaluate(self.data, self.data.validation)[self.task.metric]
+        if not 0.0 <= found <= 1.0:
+            raise ConfigError(
+                f"`metric` must lie between 0 (bad) and 1 (good), but {self.task.metric!r} of the float model is "
+                f"{found:g}"
+            )
+        return found
 
 
 class WarmUp(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ import filelock
 import optuna
 import pytest
 
-from mpsearch.errors import StudyError
+from mpsearch.errors import DataError, StudyError
 from mpsearch.records import State
 from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, save_weights, weights_file
 from mpsearch.searching.engine import Outcome
@@ -279,6 +279,43 @@ def test_the_median_pruner_stops_hopeless_trials_and_keeps_their_curve(tiny_stud
     assert len(pruned.curve) == pruned.epochs == 1
     assert "pruned after epoch 1" in pruned.cause
     assert pruned.seconds > 0
+
+
+def test_a_trial_at_its_last_epoch_is_not_pruned(tiny_study, tiny_engine, monkeypatch):
+    """Nothing would be saved, and its result lost."""
+    study, metrics = (
+        tiny_study("late", "random", "median", pruner_options={"n_startup_trials": 1}),
+        iter((0.9, 0.1, 0.2)),
+    )
+
+    def train(config, seed, recipe=None, report=None, **options):
+        metric = next(metrics)
+        report(1, {"val_accuracy": metric})  # the second of two epochs
+        return Outcome(metric, History([]), seconds=0.0, state=[])
+
+    monkeypatch.setattr(tiny_engine, "train", train)
+    assert tiny_engine.task.training.epochs == 2
+    run(study, tiny_engine, 3, Silent())
+    assert [record.state for record in study.records()] == [State.COMPLETE] * 3
+
+
+def test_a_mistake_that_no_config_can_mend_ends_the_run_and_costs_no_trial(tiny_study, tiny_engine, monkeypatch):
+    study, train = tiny_study(), tiny_engine.train
+
+    def mistaken(*args, **options):
+        raise DataError("augmentation must keep the inputs' shape")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_engine, "train", mistaken)
+        for _ in range(4):  # however often
+            with pytest.raises(DataError, match="must keep the inputs' shape"):
+                run(study, tiny_engine, 3, Silent())
+    assert study.finished == 0
+    assert tiny_engine.train == train
+    run(study, tiny_engine, 1, Silent())
+    whole = tiny_study("whole")
+    run(whole, tiny_engine, 1, Silent())
+    assert told(study.records()) == told(whole.records())
 
 
 def test_grid_visits_every_config_once_and_then_says_so(tiny_study, tiny_engine, monkeypatch):
