@@ -34,7 +34,7 @@ LAYERS: Mapping[str, tuple[Any, str]] = {
 }
 """Layer class to its QKeras form and the name of that form's kernel quantizer. Others stay Keras layers that hold the
 quantized values: QKeras has no form of them, or one that loses the `groups` of a Conv2D or the `output_padding` of a
-Conv2DTranspose."""
+Conv2DTranspose, or that has no causal padding."""
 
 CELLS: Mapping[str, Any] = {"LSTM": QLSTMCell, "GRU": QGRUCell, "SimpleRNN": QSimpleRNNCell}
 """Recurrent layer class to the QKeras cell with a quantized state; `keras.layers.RNN` runs it."""
@@ -169,7 +169,8 @@ def _exported(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes], c
         )
         run = {key: given[key] for key in inspect.signature(keras.layers.RNN.__init__).parameters if key in given}
         return keras.layers.RNN(cell, **run, name=node.layer_name)
-    if kind not in LAYERS or given.get("groups", 1) != 1 or given.get("output_padding") is not None:
+    lost = given.get("groups", 1) != 1 or given.get("output_padding") is not None or given.get("padding") == "causal"
+    if kind not in LAYERS or lost:
         return copied(layer, node.layer_name)
     made, kernel_argument = LAYERS[kind]
     known = inspect.signature(made.__init__).parameters

@@ -16,6 +16,7 @@ def one_dimension():
     x = layers.MaxPooling1D(2, name="pool")(x)
     x = layers.DepthwiseConv1D(3, name="dw")(x)
     x = layers.ELU(name="elu")(x)
+    x = layers.Conv1D(6, 3, padding="causal", dilation_rate=2, activation="silu", name="causal")(x)
     x = layers.UpSampling1D(2, name="up")(x)
     x = layers.AveragePooling1D(2, name="average")(x)
     x = layers.GlobalMaxPooling1D(name="top")(x)
