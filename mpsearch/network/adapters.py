@@ -3,6 +3,7 @@
 Keras's own layers and operators are listed here; `register_layer` adds a user's.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,8 +56,19 @@ class Weight:
         object.__setattr__(self, "attribute", self.attribute or self.name)
 
     def of(self, layer: Any) -> Any:
-        """The layer's variable, None where it has none."""
-        return attrgetter(self.attribute)(layer)
+        """The layer's variable, None where it has none.
+
+        Raises:
+            ModelError: the layer has no such attribute.
+        """
+        try:
+            return attrgetter(self.attribute)(layer)
+        except AttributeError as error:
+            raise ModelError(
+                f"layer `{layer.name}` ({class_name(layer)}) has no attribute `{self.attribute}`, which "
+                f'Weight("{self.name}", "{self.role}", attribute="{self.attribute}") was registered for: the attribute '
+                'is where the layer keeps the variable, dots allowed, as in attribute="cell.kernel"'
+            ) from error
 
     def shared_axes(self, ndim: int) -> tuple[int, ...]:
         """Axes of a tensor of `ndim` dimensions that share a scale."""
@@ -92,7 +104,7 @@ class Adapter:
             folded: (kernel shape, factors) to an array that broadcasts; None where it can't.
         macs: of the kernels.
         recurrent: whether it has a state, quantized at each step.
-        nonnegative: whether its output can't be below zero; None: as its inputs.
+        nonnegative: whether its output can't be below zero; None: see `can_be_negative`.
         float_weights: weights that stay float, in words, for users to know.
     """
 
@@ -208,13 +220,28 @@ OPERATORS: Mapping[str, Adapter] = {
 }
 """Operators (`keras.ops`, and arithmetic between tensors), by class name."""
 
+INSTEAD: Mapping[str, str] = {
+    "Bidirectional": "build two recurrent layers, one with go_backwards=True (a sequence that it returns is turned "
+    "round by keras.ops.flip(…, axis=1)), and join them with a Concatenate",
+    "TimeDistributed": "apply the layer itself where it works on the last axis alone, such as a Dense, or else one "
+    "layer to each step, x[:, i], and join the results with keras.ops.stack(…, axis=1)",
+    "SpectralNormalization": "build the model with the wrapped layer itself, and give it the normalized weights",
+}
+"""Keras's wrappers, which have no quantized form, to what does their work."""
+
 _registered: dict[type, Adapter] = {}
 
 _NONNEGATIVE = frozenset(
-    {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential", "absolute", "square", "sqrt"}
-    | {"exp"}
+    {"relu", "relu6", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "softmax", "sparsemax", "softplus", "sparse_plus"}
+    | {"squareplus", "exponential", "exp", "absolute", "square", "sqrt"}
 )
-_ALL_SIGNS = frozenset({"log_sigmoid", "log_softmax", "negative", "subtract"})
+"""Functions that are never below zero."""
+
+_KEEPS_NONNEGATIVE = frozenset(
+    {"linear", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "hard_silu", "hard_swish", "mish"}
+    | {"tanh", "hard_tanh", "tanh_shrink", "hard_shrink", "soft_shrink", "softsign"}
+)
+"""Functions that are below zero at most where their input is."""
 
 
 def register_layer(
@@ -235,7 +262,8 @@ def register_layer(
         output: "quantized" (new values, the default), "same" (values of the input moved or selected), "function"
             (an activation function), "float" (never quantized).
         merges: whether it joins several tensors.
-        nonnegative: whether its output can't be below zero; default: whether its inputs can't.
+        nonnegative: whether its output can't be below zero; default: it can, except that of output="same" is as
+            its inputs.
         macs: (weight's shape, input's, output's; without batch) to the multiply-accumulates of one sample;
             default: the kernel's size at each position of the output.
 
@@ -262,7 +290,7 @@ def adapter_of(layer: Any, name: str = "") -> Adapter:
     """The adapter of a layer or operator.
 
     Raises:
-        ModelError: there is none; the message shows how to register one.
+        ModelError: there is none; the message shows how to register one, or what does the same.
     """
     import keras
 
@@ -280,7 +308,17 @@ def adapter_of(layer: Any, name: str = "") -> Adapter:
             f"{', '.join(sorted(OPERATORS))}: use these, or a layer of your own with `mpsearch.register_layer`"
         )
     if ours and class_name(layer) in LAYERS:
-        return LAYERS[class_name(layer)]
+        if getattr(layer, "stateful", False):
+            raise ModelError(
+                f"layer `{name or layer.name}` has stateful=True, but its state isn't kept from batch to batch while a "
+                "network is searched, trained or exported: build it with stateful=False"
+            )
+        return Adapter() if _interpolation(layer) != "nearest" else LAYERS[class_name(layer)]
+    if ours and class_name(layer) in INSTEAD:
+        raise ModelError(
+            f"layer `{name or layer.name}` is a {class_name(layer)}, which has no quantized form; "
+            f"{INSTEAD[class_name(layer)]}"
+        )
     weights = [weight.path.rpartition("/")[2] for weight in layer.weights]
     example = ", ".join(
         f'Weight("{weight}", "{"bias" if i else "kernel"}"{"" if i else ", scale_axes=(-1,)"})'
@@ -299,7 +337,7 @@ def class_name(layer: Any) -> str:
 
 
 def activation_name(layer: Any) -> str:
-    """Name of a layer's activation function; `linear` where it has none, `relu` for ReLU layers."""
+    """Name of a layer's or operator's function, as in keras.activations; `linear` for none, `relu` for ReLU layers."""
     import keras
 
     if class_name(layer) == "ReLU":
@@ -307,7 +345,7 @@ def activation_name(layer: Any) -> str:
     if class_name(layer) == "Softmax":
         return "softmax"
     if not isinstance(layer, keras.layers.Layer):
-        return {"Relu": "relu", "Relu6": "relu6"}.get(class_name(layer), class_name(layer).lower())
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name(layer)).lower()
     function = getattr(layer, "activation", None)
     if function is None:
         return "linear"
@@ -339,22 +377,42 @@ def can_be_negative(layer: Any, inputs: Sequence[bool]) -> bool:
     adapter, name = adapter_of(layer), class_name(layer)
     if adapter.nonnegative is not None:
         return not adapter.nonnegative
+    if type(layer) in _registered:
+        return adapter.output is not Output.SAME or any(inputs)
     if adapter.output is Output.FUNCTION:
         function = activation_name(layer)
         if getattr(layer, "negative_slope", 0):
-            return any(inputs)
+            return any(inputs) or getattr(layer, "threshold", 0) > 0
+        if _is_own_function(layer):
+            return True
         if function in _NONNEGATIVE:
             return False
-        if name in INPUT_UNITS or name in _WITH_CONSTANT:
+        if name in INPUT_UNITS or name in _WITH_CONSTANT or name == "Clip":
             return _constants_can_make_negative(layer, any(inputs))
-        return any(inputs) or function in _ALL_SIGNS or function == "custom"
+        return any(inputs) or function not in _KEEPS_NONNEGATIVE
     if adapter.weights or adapter.float_weights or name in ("Subtract", "Dot", "Matmul", "CustomScaleLayer"):
         return True
-    return any(inputs)
+    if name == "Pad":
+        return any(inputs) or _smallest_constant(layer, 0.0) < 0
+    return any(inputs) or _interpolation(layer) not in ("nearest", "bilinear")
+
+
+def _is_own_function(layer: Any) -> bool:
+    """Whether a layer's activation function is the user's own: not Keras's, nor taken for Keras's by its name."""
+    import keras
+
+    function = getattr(layer, "activation", None)
+    if function is None or function.__module__.startswith("keras."):
+        return False
+    return not isinstance(keras.activations.serialize(function), str)
+
+
+def _interpolation(layer: Any) -> str:
+    """How a layer computes values between those of its input; bicubic and the lanczos go beyond them."""
+    return getattr(layer, "interpolation", "nearest")
 
 
 def _constants_can_make_negative(layer: Any, negative: bool) -> bool:
-    import keras
     import numpy as np
 
     name = class_name(layer)
@@ -362,15 +420,24 @@ def _constants_can_make_negative(layer: Any, negative: bool) -> bool:
         return negative or bool(np.min(layer.scale) < 0 or np.min(layer.offset) < 0)
     if name in ("Normalization", "Subtract", "Power"):
         return True
+    if name == "Clip":
+        return bool(np.min(layer.x_min) < 0 and (negative or np.min(layer.x_max) < 0))
+    below = _smallest_constant(layer, -1.0) < 0
+    return negative and below if name == "Maximum" else negative or below
+
+
+def _smallest_constant(operator: Any, default: float) -> float:
+    """Smallest number among an operator's arguments that are no symbolic tensors, at its latest call."""
+    import keras
+    import numpy as np
+
+    arguments = operator._inbound_nodes[-1].arguments
     constants = [
         leaf
-        for leaf in keras.tree.flatten(
-            (layer._inbound_nodes[-1].arguments.args, layer._inbound_nodes[-1].arguments.kwargs)
-        )
+        for leaf in keras.tree.flatten((arguments.args, arguments.kwargs))
         if not isinstance(leaf, keras.KerasTensor) and leaf is not None
     ]
-    smallest = min((float(np.min(np.asarray(constant))) for constant in constants), default=-1.0)
-    return smallest < 0 if name == "Maximum" and not negative else negative or smallest < 0
+    return min((float(np.min(np.asarray(constant))) for constant in constants), default=default)
 
 
 def _tensors_read(operator: Any) -> int:

@@ -1,0 +1,187 @@
+"""What becomes of layers' outputs: sites of their own, signs, and what is refused."""
+
+import keras
+import pytest
+from keras import Input, layers, ops
+
+from mpsearch import Weight, register_layer
+from mpsearch.errors import ModelError
+from mpsearch.network.canonical import canonical
+from mpsearch.network.sites import place_sites
+
+
+def facts_of(through, shape=(4, 4, 2), relu=True):
+    """Facts of a model: an input, a convolution, by default a ReLU, `through`, a Dense."""
+    x = inputs = Input(shape, name="input")
+    x = layers.Dense(4, name="before")(x)
+    x = layers.ReLU(name="relu")(x) if relu else x
+    model = keras.Model(inputs, layers.Dense(2, name="last")(through(x)))
+    return place_sites(canonical(model), model).facts
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "negative"),
+    [("nearest", None), ("bilinear", False), ("bicubic", True), ("lanczos3", True), ("lanczos5", True)],
+)
+def test_an_interpolating_upsampling_computes_new_values(interpolation, negative):
+    facts = facts_of(layers.UpSampling2D(2, interpolation=interpolation, name="up"))
+    site = facts.by_name.get("up/activation")
+    assert (site and site.negative) is negative
+    assert facts.by_name["last/kernel"].producers == (("before/activation",) if site is None else ("up/activation",))
+
+
+@keras.saving.register_keras_serializable("test_adapters")
+def shifted(t):
+    return t - 1.0
+
+
+@keras.saving.register_keras_serializable("test_adapters")
+def square(t):
+    return t * abs(t) - 1.0
+
+
+class Shifted(layers.Layer):
+    """A layer of one's own without weights: y = x - 1."""
+
+    def call(self, x):
+        return x - 1.0
+
+
+class Moved(Shifted):
+    """Told to move values only."""
+
+
+class Function(Shifted):
+    """Told to be a function."""
+
+
+class Squared(Shifted):
+    """Told never to be below zero."""
+
+
+register_layer(Shifted)
+register_layer(Moved, output="same")
+register_layer(Function, output="function")
+register_layer(Squared, nonnegative=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "negative"),
+    [
+        (layers.Activation(shifted, name="own"), True),
+        (layers.Activation(square, name="own"), True),
+        (Shifted(name="own"), True),
+        (Function(name="own"), True),
+        (Moved(name="own"), False),
+        (Squared(name="own"), False),
+        (layers.ReLU(negative_slope=0.1, threshold=1.0, name="own"), True),
+        *(
+            (layers.Activation(name, name="own"), False)
+            for name in ("tanh", "silu", "gelu", "elu", "selu", "mish", "hard_silu", "softsign", "leaky_relu", "linear")
+        ),
+        *((layers.Activation(name, name="own"), True) for name in ("log_sigmoid", "log_softmax")),
+    ],
+)
+def test_behind_a_relu_only_functions_known_to_stay_at_or_above_zero_are_unsigned(layer, negative):
+    facts = facts_of(lambda x: layers.AveragePooling2D(2, name="mean")(layer(x)))
+    assert facts.by_name["mean/activation"].negative is negative
+
+
+@pytest.mark.parametrize(
+    ("function", "negative"),
+    [
+        (ops.hard_sigmoid, False),
+        (ops.sigmoid, False),
+        (ops.relu6, False),
+        (ops.square, False),
+        (lambda x: ops.clip(x, 0.0, 6.0), False),
+        (lambda x: ops.clip(x, -1.0, 6.0), True),
+        (lambda x: ops.maximum(x, 0.0), False),
+        (lambda x: ops.maximum(x, -1.0), True),
+        (lambda x: ops.clip(ops.relu(x), -1.0, 6.0), False),
+        (lambda x: ops.clip(ops.relu(x), -2.0, -1.0), True),
+        (lambda x: ops.maximum(ops.relu(x), -1.0), False),
+        (lambda x: ops.hard_tanh(ops.relu(x)), False),
+        (lambda x: ops.leaky_relu(ops.relu(x)), False),
+        (lambda x: ops.negative(ops.relu(x)), True),
+        (lambda x: ops.relu(x) - 1.0, True),
+        (lambda x: ops.pad(ops.relu(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1.0), True),
+        (lambda x: ops.pad(ops.relu(x), ((0, 0), (1, 1), (1, 1), (0, 0))), False),
+    ],
+)
+def test_operators_have_the_sign_of_their_results(function, negative):
+    facts = facts_of(lambda x: layers.AveragePooling2D(2, name="mean")(function(x)), relu=False)
+    assert facts.by_name["mean/activation"].negative is negative
+
+
+class Nested(layers.Layer):
+    """A layer of one's own, whose kernel is that of a Dense in it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_registered_weight_that_is_not_there_is_named():
+    register_layer(Nested, weights=[Weight("kernel", "kernel", (-1,))])
+    with pytest.raises(
+        ModelError, match=r"`own` \(Nested\) has no attribute `kernel`, .*Weight\(\"kernel\", \"kernel\""
+    ):
+        facts_of(Nested(name="own"))
+    register_layer(Nested, weights=[Weight("kernel", "kernel", (-1,), attribute="dense.kernel")])
+    assert "own/kernel" in facts_of(Nested(name="own")).by_name
+
+
+def both_ways(x):
+    forth = layers.LSTM(3, return_sequences=True, name="forth")(x)
+    back = ops.flip(layers.LSTM(3, return_sequences=True, go_backwards=True, name="back")(x), axis=1)
+    return layers.Concatenate(name="both")([forth, back])
+
+
+def each_step(x):
+    conv = layers.Conv1D(3, 1, name="each")
+    return ops.stack([conv(x[:, i]) for i in range(4)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "instead", "shape", "message"),
+    [
+        (
+            lambda x: layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="wrapped")(x),
+            both_ways,
+            (5, 2),
+            "two recurrent layers, one with go_backwards=True .* keras.ops.flip.* Concatenate",
+        ),
+        (
+            lambda x: layers.TimeDistributed(layers.Conv1D(3, 1), name="wrapped")(x),
+            each_step,
+            (4, 4, 2),
+            r"Dense, .* keras.ops.stack",
+        ),
+        (
+            lambda x: layers.SpectralNormalization(layers.Dense(3), name="wrapped")(x),
+            layers.Dense(3, name="inner"),
+            (4,),
+            "the wrapped layer",
+        ),
+    ],
+)
+def test_a_wrapper_is_refused_with_what_to_build_instead(wrapped, instead, shape, message):
+    with pytest.raises(ModelError, match=f"`wrapped` is a .*, which has no quantized form; .*{message}") as raised:
+        facts_of(wrapped, shape)
+    assert "register_layer" not in str(raised.value)
+    assert facts_of(instead, shape).by_name["last/kernel"]
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_a_stateful_recurrent_layer_is_refused(kind):
+    inputs = Input(batch_shape=(2, 5, 3), name="input")
+    model = keras.Model(inputs, kind(3, stateful=True, name="kept")(inputs))
+    with pytest.raises(ModelError, match=r"`kept` .* stateful=True.* from batch to batch"):
+        canonical(model)
