@@ -111,8 +111,6 @@ def _copies(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndar
         changes["activation"] = "linear"
     if norm is not None:
         changes["use_bias"] = True
-    if getattr(layer, "mask_zero", False):
-        changes["mask_zero"] = False  # the graph hands masks on as arguments already
     made = copied(layer, node.layer_name, **changes)
     arrays = [np.asarray(w) for w in layer.get_weights()]
     if norm is not None:

@@ -31,7 +31,7 @@ class QuantizedCompute(keras.layers.Layer):
             quantizer.build(tuple(attrgetter(attribute)(inner).shape))
         self.built = True
 
-    def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    def call(self, first: Any, /, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         if self._is_scale_and_shift:
             kwargs["training"] = False
         elif self.inner._call_has_training_arg:
@@ -43,7 +43,7 @@ class QuantizedCompute(keras.layers.Layer):
             quantizer = self.weight_quantizers[attribute.replace(".", "__")]
             values[id(variable)] = (variable, quantizer(values[id(variable)][1]))
         with keras.StatelessScope(state_mapping=list(values.values())) as scope:
-            result = self.inner.call(*args, **kwargs)
+            result = self.inner.call(first, *args, **kwargs)
         for variable, value in values.values():  # the state of a dropout's random numbers, say
             updated = scope.get_current_value(variable)
             if not variable.trainable and updated is not value:

@@ -7,6 +7,7 @@ several times has a node for each time (`dense`, `dense.2`); the nodes share the
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from itertools import count
 from math import prod
 from typing import Any
@@ -36,7 +37,8 @@ class Node:
         layer: the Keras layer or operator.
         inputs: the tensors that it reads, in order.
         shapes: of its outputs, without the batch dimension.
-        arguments: of the call, (args, kwargs), with a `Tensor` in place of each symbolic tensor.
+        arguments: of the call, (args, kwargs), with a `Tensor` in place of each symbolic tensor; a layer's first
+            argument is in args, however the call gave it.
         symbolic: its outputs in the Keras model that the graph was made of, or in a model nested there.
     """
 
@@ -148,7 +150,7 @@ def graph_of(model: keras.Model) -> Graph:
                 continue  # an input of a nested model
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: bound[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
-                (node.arguments.args, node.arguments.kwargs),
+                _first_in_front(layer, node.arguments.args, node.arguments.kwargs),
             )
             if _is_model(layer):
                 inner = functional(layer)
@@ -233,6 +235,16 @@ def submodel(model: keras.Model, outputs: Any) -> keras.Model:
 def _in_order(part: Any) -> Iterator[Any]:
     for depth in sorted(part._nodes_by_depth, reverse=True):
         yield from part._nodes_by_depth[depth]
+
+
+def _first_in_front(layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments of a call, with a layer's first one in args where the call gave it by its name."""
+    if args or not kwargs or not isinstance(layer, keras.layers.Layer):
+        return args, kwargs
+    first = next(iter(signature(layer.call).parameters))
+    if first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}
 
 
 def _has_graph(model: Any) -> bool:

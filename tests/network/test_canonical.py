@@ -8,7 +8,7 @@ from keras import Input, layers
 from mpsearch import models
 from mpsearch.errors import ModelError
 from mpsearch.network.canonical import canonical, has_batch_norm
-from mpsearch.network.graph import functional
+from mpsearch.network.graph import functional, graph_of
 
 
 def assert_same_outputs(model: keras.Model, folded: keras.Model, x: np.ndarray) -> None:
@@ -227,6 +227,41 @@ def test_a_layer_of_the_users_own_is_refused_even_under_a_known_name():
 def test_options_of_known_layers_are_kept_or_refused(layer, randomise):
     model = randomise(functional_of(layer, (6, 6, 4)))
     assert_same_outputs(model, canonical(model), np.random.default_rng(0).normal(0, 1, (4, 6, 6, 4)).astype(np.float32))
+
+
+def norm_by_keyword(x):
+    return layers.BatchNormalization(name="bn")(inputs=layers.Conv2D(3, 1, name="a")(inputs=x))
+
+
+def unfolded_norm_by_keyword(x):
+    return layers.BatchNormalization(name="bn")(inputs=x, training=False)
+
+
+def separable_by_keyword(x):
+    return layers.SeparableConv2D(4, 3, name="a")(inputs=x)
+
+
+def nested_by_keyword(x):
+    body = keras.Sequential([Input((8, 8, 3)), layers.Conv2D(3, 1, name="a")], name="body")
+    return layers.ReLU(name="relu")(inputs=body(inputs=x))
+
+
+@pytest.mark.parametrize("body", [norm_by_keyword, unfolded_norm_by_keyword, separable_by_keyword, nested_by_keyword])
+def test_layers_may_be_called_by_keyword(body, randomise):
+    model = randomise(functional_of(body))
+    assert_same_outputs(model, canonical(model), np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype("float32"))
+
+
+def test_a_recurrent_layer_may_be_called_by_keyword(randomise):
+    """Its input comes first, though `initial_state` is before `sequences` in the alphabet."""
+    inputs, state = Input((5, 3), name="input"), Input((4,), name="state")
+    y = layers.GRU(4, name="gru")(sequences=inputs, initial_state=state)
+    model = randomise(keras.Model([inputs, state], y))
+    rng = np.random.default_rng(0)
+    x = [rng.normal(0, 1, (4, *shape)).astype("float32") for shape in ((5, 3), (4,))]
+    assert_same_outputs(model, canonical(model), x)
+    gru = graph_of(model).by_name["gru"]
+    assert [tensor.node for tensor in gru.inputs] == ["input", "state"]
 
 
 def test_a_functional_model_is_taken_as_it_is(small_model):
