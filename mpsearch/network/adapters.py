@@ -364,7 +364,8 @@ def is_clipping(layer: Any) -> bool:
         return not (layer.negative_slope or layer.threshold or layer.max_value is not None)
     if class_name(layer) in ("Identity", "Relu"):
         return True
-    return class_name(layer) == "Activation" and activation_name(layer) in ("relu", "linear")
+    known = class_name(layer) == "Activation" and not _is_own_function(layer)
+    return known and activation_name(layer) in ("relu", "linear")
 
 
 def splits_activation(layer: Any) -> bool:

@@ -40,6 +40,11 @@ def square(t):
     return t * abs(t) - 1.0
 
 
+@keras.saving.register_keras_serializable("test_adapters")
+def relu(t):
+    return ops.maximum(t, 0.0) - 1.0
+
+
 class Shifted(layers.Layer):
     """A layer of one's own without weights: y = x - 1."""
 
@@ -85,6 +90,13 @@ register_layer(Squared, nonnegative=True)
 def test_behind_a_relu_only_functions_known_to_stay_at_or_above_zero_are_unsigned(layer, negative):
     facts = facts_of(lambda x: layers.AveragePooling2D(2, name="mean")(layer(x)))
     assert facts.by_name["mean/activation"].negative is negative
+
+
+def test_a_function_of_ones_own_has_a_site_whatever_its_name():
+    for function, has_site in ((relu, True), (keras.activations.relu, False)):
+        own = layers.Activation(function, name="own")
+        facts = facts_of(lambda x, own=own: own(layers.MaxPooling2D(2, name="pool")(x)))
+        assert ("own/activation" in facts.by_name) is has_site
 
 
 @pytest.mark.parametrize(
