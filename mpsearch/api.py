@@ -197,7 +197,7 @@ class Search:
             with self._progress(limits.trials, self.study.finished, best) as progress:
                 ended = run(self.study, engine, limits, progress)
         if ended and not self._quiet:
-            print(f"ended after {self.study.finished} trials: {ended}")
+            print(f"ended with {self.study.finished} finished trials in the study: {ended}")
         return self
 
     def enqueue(self, config: Config | Mapping[str, Any] | int, origin: str = "queued") -> "Search":

@@ -214,7 +214,9 @@ def parse_alpha(value: str) -> Alpha:
     try:
         return Alpha(value)
     except ValueError:
-        raise ConfigError(f"a scale mode must be one of {[a.value for a in Alpha]}, but got {value!r}") from None
+        raise ConfigError(
+            f"a scale mode must be one of {', '.join(a.value for a in Alpha)}, but got {value!r}"
+        ) from None
 
 
 def parse_range(value: str) -> RangeRule:

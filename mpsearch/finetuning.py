@@ -53,6 +53,12 @@ class FineTuned:
     folder: Path
     changed_alpha: Alpha | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<fine-tuned trial {self.trial}: validation {self.validation:.4f} (before {self.before:.4f}), "
+            f"test {self.test:.4f}, {self.total_bits:,} bits, score {self.score:.4f}>"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         changed = None if self.changed_alpha is None else self.changed_alpha.value

@@ -34,6 +34,10 @@ class Candidate:
     failed: int = 0
     finetuned: tuple[Mapping[str, Any], ...] = ()
 
+    def __repr__(self) -> str:
+        doubt = "" if self.half_width is None else f" ± {self.half_width:.4f} ({CONFIDENCE:.0%})"
+        return f"<trial {self.record.number}: mean score {self.mean:.4f}{doubt}, trainings {len(self.scores)}>"
+
     @property
     def mean(self) -> float:
         """Mean score."""

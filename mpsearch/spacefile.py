@@ -72,6 +72,8 @@ def find_space_file(name: str) -> Path:
         for candidate in names:
             if (place / candidate).is_file():
                 return place / candidate
+    if Path(name).is_dir():
+        raise DataMissingError(f"`{name}` is a folder, but a space file is one Python file: name the file in it")
     known = sorted({path.name for folder in places for path in folder.glob("*.py") if folder != Path()})
     close = difflib.get_close_matches(names[-1], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"ready ones: {', '.join(known) or 'none'}"
@@ -101,7 +103,10 @@ def load_space_file(path: Path, text: str | None = None) -> SpaceFile:
         SpaceError: it can't be executed, lacks `task` or `space`, or defines a part of a search under a name that
             nothing reads.
     """
-    text = path.read_text(encoding="utf-8") if text is None else text
+    try:
+        text = path.read_text(encoding="utf-8") if text is None else text
+    except UnicodeDecodeError as error:
+        raise SpaceError(f"{path} isn't a text file in UTF-8, so it can't be a space file: {error}") from error
     try:
         code = compile(text, str(path), "exec", dont_inherit=True)
         package = PrivatePackage(path)

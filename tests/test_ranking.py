@@ -74,3 +74,9 @@ def test_the_gap_is_what_validation_promises_above_test(tiny_study, tiny_engine)
     (candidate,) = ranked(study)
     assert gap(candidate.finetuned[0]) == pytest.approx(0.03)
     assert candidate.to_json()["finetuned"][0]["gap"] == pytest.approx(0.03)
+
+
+def test_a_candidate_is_shown_in_one_line():
+    record = TrialRecord(3, State.COMPLETE, metric=0.5, score=0.5)
+    assert repr(Candidate(record, (0.5,), (0.5,))) == "<trial 3: mean score 0.5000, trainings 1>"
+    assert repr(Candidate(record, (0.5, 0.7), (0.5, 0.7))).startswith("<trial 3: mean score 0.6000 ± 1.2706 (95%)")

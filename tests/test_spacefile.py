@@ -201,3 +201,13 @@ def test_an_import_that_fails_names_the_line_and_leaves_nothing_behind(tmp_path,
     with pytest.raises(SpaceError, match=message):
         load_space_file(written(tmp_path, f"{GOOD}{line}\n"))
     assert not [name for name in set(sys.modules) - before if name.startswith("mpsearch_space_")]
+
+
+def test_a_folder_and_a_file_of_another_kind_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataMissingError, match="`folder` is a folder, but a space file is one Python file"):
+        find_space_file("folder")
+    (tmp_path / "w.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpaceError, match="isn't a text file in UTF-8"):
+        load_space_file(tmp_path / "w.py")

@@ -13,6 +13,7 @@ from mpsearch.cli.common import chosen_trials, open_engine
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
+from mpsearch.version import __version__
 
 app = typer.Typer(
     name="mpsearch",
@@ -42,6 +43,21 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"mpsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Mixed-precision quantization search for Keras models."""
 
 
 @app.command(epilog=examples("train digits.py"))

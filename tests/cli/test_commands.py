@@ -3,12 +3,14 @@
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 
-from mpsearch.cli.app import app
+from mpsearch.cli.app import app, main
+from mpsearch.version import __version__
 
 TINY = Path(__file__).resolve().parents[1] / "tiny.py"
 
@@ -222,3 +224,11 @@ def test_every_command_that_prints_a_table_has_json():
         "study show",
         "study best",
     }
+
+
+def test_the_version_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mpsearch", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code in (0, None)
+    assert capsys.readouterr().out == f"mpsearch {__version__}\n"
