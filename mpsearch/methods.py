@@ -73,7 +73,7 @@ PRUNERS = {
         },
     ),
     "hyperband": Method(
-        "successive halving in several brackets, by trial number",
+        "successive halving in several brackets",
         {"min_resource": int, "max_resource": int, "reduction_factor": int},
     ),
     "wilcoxon": Method(

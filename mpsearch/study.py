@@ -403,6 +403,16 @@ def _is_whole(trial: FrozenTrial) -> bool:
     return "fixed_params" in trial.system_attrs or "sequence" in trial.user_attrs or "origin" in trial.user_attrs
 
 
+def check_name(name: str) -> None:
+    """Refuse a name for a study that is empty or blank.
+
+    Raises:
+        StudyError: it is.
+    """
+    if not name.strip():
+        raise StudyError(f"a study needs a name that isn't empty, but got {name!r}")
+
+
 def create_study(name: str, provenance: Provenance, storage: str | None = None) -> Study:
     """A new study.
 
@@ -412,11 +422,12 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
         storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
 
     Raises:
-        StudyError: there is a study of this name, or the storage keeps nothing.
+        StudyError: there is a study of this name, it is empty, or the storage keeps nothing.
         ConfigError: an unknown sampler or pruner, or options that it doesn't take.
     """
+    check_name(name)
     make_sampler(provenance.sampler, provenance.seed, provenance.sampler_options)
-    pruner = make_pruner(provenance.pruner, provenance.pruner_options)
+    pruner = make_pruner(provenance.pruner, provenance.pruner_options, provenance.seed)
     try:
         study = optuna.create_study(storage=open_storage(storage, create=True), study_name=name, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -444,7 +455,8 @@ def open_study(name: str, storage: str | None = None) -> Study:
     study = optuna.load_study(study_name=name, storage=opened)
     opened_study = Study(study, runs_folder(storage))
     opened_study.folder /= opened_study.provenance.folder or name
-    study.pruner = make_pruner(opened_study.provenance.pruner, opened_study.provenance.pruner_options)
+    was = opened_study.provenance
+    study.pruner = make_pruner(was.pruner, was.pruner_options, was.seed)
     return opened_study
 
 

@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.errors import StudyError
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
+from mpsearch.ranking import FINETUNED
 from mpsearch.storages import open_storage, shown
-from mpsearch.study import Study, create_study, open_study, study_names
+from mpsearch.study import Study, check_name, create_study, open_study, study_names
 from mpsearch.version import __version__
 
 KIND = "mpsearch study"
@@ -28,8 +29,9 @@ def rename_study(name: str, new: str, storage: str | None = None) -> Study:
     """Give a study another name; its files stay in their folder.
 
     Raises:
-        StudyError: there is no such study, there is one of the new name, or another process runs it.
+        StudyError: there is no such study, there is one of the new name, that is empty, or another process runs it.
     """
+    check_name(new)
     study = open_study(name, storage)
     _refuse_known(new, storage)
     with study.exclusive():
@@ -59,7 +61,7 @@ def copy_study(name: str, new: str, storage: str | None = None) -> Study:
     """A second study with the same trials, weights and fine-tunings, to go on with in another way.
 
     Raises:
-        StudyError: there is no such study, there is one of the new name, or another process runs it.
+        StudyError: there is no such study, there is one of the new name, that is empty, or another process runs it.
     """
     study = open_study(name, storage)
     _refuse_known(new, storage)
@@ -68,6 +70,10 @@ def copy_study(name: str, new: str, storage: str | None = None) -> Study:
         shutil.copytree(
             study.folder, made.folder, ignore=shutil.ignore_patterns("run.lock", "partial-*"), dirs_exist_ok=True
         )
+        for tuned in made.kept(f"{FINETUNED} ").values():
+            result = Path(tuned["folder"]) / "result.json"
+            if result.exists():
+                result.write_text(json.dumps(tuned, indent=1))
     return made
 
 
@@ -121,7 +127,7 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
         raise StudyError(f"{path} is no exported study: make one with `mpsearch study export NAME --format json`")
     if data["format"] > FORMAT:
         raise format_refusal(f"the study in {path}", data["format"], data.get("mpsearch"))
-    name = name or str(data["name"])
+    name = str(data["name"]) if name is None else name
     if storage is not None or name in _names(storage):
         _refuse_known(name, storage)
     return _restore(name, data, storage)
@@ -130,6 +136,8 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
 def _restore(name: str, data: Mapping[str, Any], storage: str | None) -> Study:
     study = create_study(name, replace(Provenance(**data["provenance"]), format=FORMAT), storage)
     for key, value in data["attributes"].items():
+        if key.startswith(f"{FINETUNED} "):  # its files belong to the new study
+            value = {**value, "folder": str(study.folder / FINETUNED / Path(value["folder"]).name)}
         study.keep(key, value)
     if data["provenance"]["format"] < FORMAT:
         study.mark_untagged(data["provenance"])

@@ -100,6 +100,35 @@ def test_a_copy_has_trials_weights_and_notes_of_its_own(study, tiny_engine):
     assert (trial.number, sequence) == (3, 2)  # the queued one, in its place
 
 
+def test_a_copy_has_its_fine_tunings_in_its_own_folder(study):
+    folder = study.folder / "finetuned" / "trial-0"
+    folder.mkdir(parents=True)
+    tuned = {"trial": 0, "validation": 0.5, "folder": str(folder)}
+    (folder / "result.json").write_text(json.dumps(tuned))
+    (folder / "epochs.csv").write_text("loss")
+    study.keep("finetuned trial-0", tuned)
+    copy = copy_study("mine", "second")
+    delete_study("mine")
+    kept = open_study("second").kept("finetuned ")["finetuned trial-0"]
+    assert kept == {**tuned, "folder": str(copy.folder / "finetuned" / "trial-0")}
+    assert json.loads((Path(kept["folder"]) / "result.json").read_text()) == kept
+    assert (Path(kept["folder"]) / "epochs.csv").read_text() == "loss"
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_no_study_gets_an_empty_name(study, tiny_study, tmp_path, name):
+    (tmp_path / "mine.json").write_text(json.dumps(to_json(study)))
+    for change in (
+        lambda: tiny_study(name),
+        lambda: rename_study("mine", name),
+        lambda: copy_study("mine", name),
+        lambda: import_study(tmp_path / "mine.json", name),
+    ):
+        with pytest.raises(StudyError, match="a study needs a name that isn't empty, but got '"):
+            change()
+    assert study_names() == ["mine"]
+
+
 def test_an_exported_study_is_imported_as_it_was_but_for_weights(study, tiny_engine, tmp_path, monkeypatch):
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(to_json(study)))

@@ -60,7 +60,7 @@ class Limits:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as 2h, 1h30m, 90m, 45s or 600 (seconds).
+    """Seconds of a duration such as 2h, 1h30m, 90m, 45s or 600 (seconds); a number behind a unit needs its own.
 
     >>> parse_duration("1h30m")
     5400.0
@@ -68,7 +68,9 @@ def parse_duration(text: str) -> float:
     Raises:
         ConfigError: it is none.
     """
-    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip().lower())
+    text = text.strip().lower()
+    whole = f"{text}s" if re.fullmatch(r"[\d.]+", text) else text
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", whole)
     try:
         hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
     except ValueError:

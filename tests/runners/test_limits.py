@@ -72,7 +72,7 @@ def test_durations_are_written_as_one_says_them(text, seconds):
     assert parse_duration(duration(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "2 days", "h", "0s", "-5m", "1.2.3h", "soon"])
+@pytest.mark.parametrize("text", ["", "2 days", "h", "0s", "-5m", "1.2.3h", "soon", "1h30", "2m5", "1h 30"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ConfigError, match="a duration is written as 2h"):
         parse_duration(text)

@@ -15,7 +15,7 @@ from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.searching import proposals
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
-from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler
+from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler, slow_suggestions
 from mpsearch.searching.sequences import nth_config
 from mpsearch.space import Space
 from mpsearch.study import SearchEndedError, Study
@@ -45,9 +45,9 @@ CASES = {
 } | ({"gp": ("gp", {"n_startup_trials": 4})} if TORCH else {})
 
 
-def new(tmp_path, sampler, options, seed=0, space=SPACE):
+def new(tmp_path, sampler, options, seed=0, space=SPACE, name=None):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), study_name=name, direction="maximize")
     empty = dict.fromkeys(("space_path", "space_text", "space_hash", "space_fingerprint", "data_fingerprint"), "")
     was = Provenance(**empty, space_size="1", versions={}, seed=seed, sampler=sampler, pruner="none", metric="accuracy",
                      reference_costs={}, sites=[], created="", sampler_options=options)  # fmt: skip
@@ -203,3 +203,43 @@ def test_options_reach_optuna():
     assert (pruner._percentile, pruner._n_warmup_steps) == (10.0, 2)
     assert make_pruner("hyperband", {"max_resource": 9})._max_resource == 9
     assert make_pruner("wilcoxon", {"p_threshold": 0.2})._p_threshold == 0.2
+
+
+def pruned(study, seed=0, broken=()):
+    """Epochs of the trials of a study under hyperband, by place; asks with a number in `broken` are cut off."""
+    study._study.pruner = make_pruner("hyperband", {"min_resource": 1, "max_resource": 9}, seed)
+    lengths, asked = {}, 0
+    while study.finished < 30:
+        trial, _, sequence = study.ask(SPACE)
+        asked += 1
+        for epoch in range(9):
+            trial.report((sequence * 7 % 10) / 10 + 0.01 * epoch, epoch)
+            if asked in broken and epoch == 4:
+                study.recover()
+                break
+            if trial.should_prune():
+                study.fail(trial, "pruned", pruned=True)
+                break
+        else:
+            study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5))
+        lengths[sequence] = epoch + 1
+    return lengths
+
+
+def test_hyperband_goes_by_seed_and_place_not_by_names_and_numbers(tmp_path):
+    lengths = pruned(new(tmp_path, "random", {}, name="one"))
+    assert len(set(lengths.values())) > 1
+    assert pruned(new(tmp_path, "random", {}, name="another")) == lengths
+    assert pruned(new(tmp_path, "random", {}, name="one"), broken=(1, 4, 11, 21)) == lengths
+    assert pruned(new(tmp_path, "random", {}, name="one"), seed=1) != lengths
+
+
+def test_slow_suggestions_are_known_beforehand():
+    distribution = optuna.distributions.IntDistribution(0, 3)
+    some, many = ({f"p{i}": distribution for i in range(count)} for count in (15, 184))
+    assert slow_suggestions("gp", some) is None
+    assert slow_suggestions("tpe", many) is None
+    assert slow_suggestions("gp", many) == (
+        "the sampler gp fits a Gaussian process anew for each suggestion: with 184 parameters that takes about 92 "
+        "seconds; tpe takes a second"
+    )
