@@ -78,8 +78,7 @@ def create(
     """Make a study of a space file; nothing is trained yet.
 
     Seeds derive from the study's seed and a trial's place, so a study that was stopped and resumed, or broken off by
-    Ctrl-C or a crash, gives the same trials as one in one go, with every sampler. The pruner hyperband alone goes by
-    trial numbers, which count trials that were broken off.
+    Ctrl-C or a crash, gives the same trials as one in one go, with every sampler and pruner.
     """
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.spacefile import find_space_file, load_space_file
@@ -92,6 +91,8 @@ def create(
     say_loading(as_json)
     import_tensorflow()
     from mpsearch.creation import provenance_of, resolve, uniform_config
+    from mpsearch.searching.parameters import distributions
+    from mpsearch.searching.samplers import slow_suggestions
     from mpsearch.study import create_study
 
     data = file.task.data()
@@ -107,7 +108,8 @@ def create(
     print_table(study.provenance.sites, f"{study.name}: {path}")
     counts = {"site": len(resolved.sites), "choice": len(resolved.free), "config": resolved.size}
     print(", ".join(counted(number, noun) for noun, number in counts.items()))
-    for note in resolved.notes:
+    slow = slow_suggestions(sampler, distributions(resolved))
+    for note in [*resolved.notes, *([] if slow is None else [f"note: {slow}"])]:
         print(note)
     print(f"next: mpsearch study run {study.name}")
 

@@ -11,6 +11,7 @@ from mpsearch.cli.options import AcceptChange, AsJson, Storage, StudyName, examp
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.study import app as app
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.records import State
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new name.", callback=nonempty_name)]
 
@@ -224,7 +225,8 @@ def enqueue(
     for chosen, origin in found:
         earlier = study.earlier(chosen.fingerprint)
         print(f"queued: {origin}" + ("" if earlier is None else f" (trial {earlier.number} trained it already)"))
-    print(f"next: mpsearch study run {name} --trials {study.finished + len(found)}")
+    queued = sum(record.state is State.WAITING for record in study.records())
+    print(f"next: mpsearch study run {name} --trials {study.finished + queued}")
 
 
 def _confirmed(question: str) -> bool:

@@ -92,7 +92,11 @@ def test_configs_are_queued_from_files_studies_and_widths(mpsearch, mine):
     records, first = open_study("next").records(), open_study("mine")
     assert [r.origin for r in records] == ["uniform 4", "idea.json", "mine trial 0"]
     assert [r.fingerprint for r in records[1:]] == [first.record(1).fingerprint, first.record(0).fingerprint]
-    assert "trained it already" in mpsearch("study", "enqueue", "next", "--uniform", "4")[1]
+    out = mpsearch("study", "enqueue", "next", "--uniform", "4")[1]
+    assert "trained it already" in out
+    assert out.splitlines()[-1] == "next: mpsearch study run next --trials 4"
+    out = mpsearch("study", "enqueue", "next", "--uniform", "8", "--uniform", "4")[1]
+    assert out.splitlines()[-1] == "next: mpsearch study run next --trials 6"
     for wrong, message in {
         (): "name what to try",
         ("--trial", "1", "--uniform", "4"): "--trial goes with --from",
