@@ -193,7 +193,10 @@ def facts_of(
 
 
 def _owners(graph: Graph) -> dict[Tensor, Tensor]:
-    """Tensor that is quantized to the tensor whose site that is: the same one, or one before functions."""
+    """Tensor that is quantized to the tensor whose site that is: the same one, or one before functions.
+
+    A tensor that nothing reads has none, such as the sequence of a recurrent layer of which only the states are used.
+    """
     readers = graph.readers
     results = set(graph.output_tensors)
 
@@ -238,7 +241,7 @@ def _owners(graph: Graph) -> dict[Tensor, Tensor]:
             if not all(is_clipping(follower.layer) for follower in chain):
                 named = next((n for n in chain if isinstance(n.layer, keras.layers.Layer)), node)
                 owners[chain[-1].tensors[0]] = named.tensors[0]
-    return owners
+    return {tensor: owner for tensor, owner in owners.items() if readers[tensor] or tensor in results}
 
 
 def _user_layers(graph: Graph, user_graph: Graph) -> dict[str, tuple[str, str]]:

@@ -243,6 +243,25 @@ def test_recurrent_layers_have_kernel_recurrent_kernel_bias_and_state_sites():
     assert {"rnn/activation", "rnn/activation_1"} <= set(facts.by_name)
 
 
+def test_a_tensor_that_nothing_reads_has_no_site():
+    inputs = Input((5, 3), name="input")
+    _, h, c = layers.LSTM(4, return_state=True, name="encoder")(inputs)
+    y = layers.LSTM(4, return_sequences=True, name="decoder")(inputs, initial_state=[h, c])
+    last, _ = layers.GRU(4, return_state=True, name="end")(y)
+    facts = facts_of(keras.Model(inputs, [last, layers.Dense(2, name="dense")(y)]))
+    assert [site.name for site in facts.of(Role.ACTIVATION)] == [
+        "input/activation",
+        "encoder/state",
+        "encoder/activation_1",
+        "encoder/activation_2",
+        "decoder/state",
+        "decoder/activation",
+        "dense/activation",
+        "end/state",
+        "end/activation",  # an output of the model
+    ]
+
+
 def test_parts_of_a_separable_convolution_belong_to_it():
     facts = facts_of(ZOO["two_dimensions"]())
     parts = [site.name for site in facts.sites if site.layer == "separable"]
