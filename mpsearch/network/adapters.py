@@ -349,6 +349,8 @@ def activation_name(layer: Any) -> str:
     function = getattr(layer, "activation", None)
     if function is None:
         return "linear"
+    if getattr(function, "__name__", "") == "<lambda>":
+        return "custom"
     name = keras.activations.serialize(function)
     return name if isinstance(name, str) else getattr(function, "__name__", "custom")
 
@@ -405,7 +407,7 @@ def _is_own_function(layer: Any) -> bool:
     function = getattr(layer, "activation", None)
     if function is None or function.__module__.startswith("keras."):
         return False
-    return not isinstance(keras.activations.serialize(function), str)
+    return activation_name(layer) == "custom" or not isinstance(keras.activations.serialize(function), str)
 
 
 def _interpolation(layer: Any) -> str:

@@ -6,7 +6,9 @@ bias β + g·(b - μ). It is exact for inference and computed in float64. A Batc
 same scale and shift per channel, y = γ'·x + β' with γ' = g and β' = β - g·μ.
 """
 
+import warnings
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -93,8 +95,22 @@ def has_batch_norm(model: keras.Model) -> bool:
 
 
 def copied(layer: Any, name: str, **changes: Any) -> Any:
-    """A new layer of the same class and options."""
-    return type(layer).from_config({**layer.get_config(), "name": name, **changes})
+    """A new layer of the same class and options; plain functions among them, such as a lambda, are handed over."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+        try:
+            given = layer.get_config()
+        except OSError:  # Keras looks for a lambda's source
+            raise ModelError(
+                f"layer `{name}` has a lambda without a source file: decorate a function of its own with "
+                "keras.saving.register_keras_serializable() and give that"
+            ) from None
+    functions = {
+        option: getattr(layer, option)
+        for option, value in given.items()
+        if isinstance(value, dict) and isinstance(getattr(layer, option, None), FunctionType)
+    }
+    return type(layer).from_config({**given, "name": name, **functions, **changes})
 
 
 def _copies(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndarray]]]:

@@ -9,6 +9,7 @@ from mpsearch import models
 from mpsearch.errors import ModelError
 from mpsearch.network.canonical import canonical, has_batch_norm
 from mpsearch.network.graph import functional, graph_of
+from mpsearch.network.sites import place_sites
 
 
 def assert_same_outputs(model: keras.Model, folded: keras.Model, x: np.ndarray) -> None:
@@ -250,6 +251,30 @@ def nested_by_keyword(x):
 def test_layers_may_be_called_by_keyword(body, randomise):
     model = randomise(functional_of(body))
     assert_same_outputs(model, canonical(model), np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype("float32"))
+
+
+def twice(x):
+    return 2.0 * keras.ops.tanh(x)
+
+
+@pytest.mark.parametrize(("function", "name"), [(twice, "twice"), (lambda x: 2.0 * keras.ops.tanh(x), "custom")])
+def test_plain_functions_are_activation_functions(function, name, randomise):
+    def body(x):
+        x = layers.Activation(function, name="act")(layers.Dense(6, activation=function, name="hidden")(x))
+        return layers.SimpleRNN(4, activation=function, name="rnn")(x)
+
+    model = randomise(functional_of(body, (5, 3)))
+    ours = canonical(model)
+    assert [layer.name for layer in ours.layers] == ["input", "hidden", f"hidden_{name}", "act", "rnn"]
+    assert ours.get_layer("act").activation is function
+    assert_same_outputs(model, ours, np.random.default_rng(0).normal(0, 1, (8, 5, 3)).astype("float32"))
+    assert place_sites(ours, model, nonnegative_inputs=True).facts.by_name["hidden/activation"].negative
+
+
+def test_a_lambda_without_source_is_refused_by_name():
+    function = eval("lambda x: 2.0 * x")
+    with pytest.raises(ModelError, match="layer `a` has a lambda without a source file: decorate"):
+        canonical(functional_of(layers.Conv2D(3, 1, activation=function, name="a")))
 
 
 def test_a_recurrent_layer_may_be_called_by_keyword(randomise):
