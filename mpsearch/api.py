@@ -30,6 +30,8 @@ from mpsearch.runners.inprocess import run
 from mpsearch.runners.limits import Limits, parse_duration
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
 from mpsearch.searching.engine import Engine
+from mpsearch.searching.parameters import distributions
+from mpsearch.searching.samplers import slow_suggestions
 from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
@@ -124,6 +126,10 @@ def search(
             file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options
         )
         study = create_study(name, made, storage)
+        slow = slow_suggestions(made.sampler, distributions(resolved))
+        for note in [*resolved.notes, *([] if slow is None else [f"note: {slow}"])]:
+            if not quiet:
+                print(note)
         for width in uniform:
             study.enqueue(resolved, uniform_config(resolved, width), f"uniform {width}")
     return Search(study, file, loaded, quiet)._run(limits)

@@ -1,5 +1,6 @@
 """When a run of trials ends."""
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -32,8 +33,10 @@ class Limits:
             raise ConfigError("a run needs an end: a number of trials, a time, a score or a patience")
         for name in ("trials", "seconds", "patience"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ConfigError(f"`{name}` must be above 0, but got {value}")
+        if self.score is not None and not math.isfinite(self.score):
+            raise ConfigError(f"`score` must be a number that a trial can reach, but got {self.score}")
 
     def reached(self, records: Sequence[TrialRecord], started: float) -> str | None:
         """Why a run is at its end, None where it isn't; empty where it has all its trials.

@@ -76,3 +76,9 @@ def test_durations_are_written_as_one_says_them(text, seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ConfigError, match="a duration is written as 2h"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_no_trial_reaches_is_refused(score):
+    with pytest.raises(ConfigError, match="a number that a trial can reach"):
+        Limits(score=score)
