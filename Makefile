@@ -32,7 +32,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile
+	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
