@@ -1,9 +1,9 @@
 """How long a sampler takes for a suggestion: `python benchmarks/suggest.py`; prints JSON.
 
-The space is MobileNetV2's of `spaces/mbv2.py`, the study an SQLite file with finished trials of random configs. A
-suggestion is all that happens between two trials: the sampler's proposal and the new trial's storing. Reading the study
-from its file, which every command does once, is measured apart; the first suggestion of a process also imports what the
-sampler needs and copies the study for it.
+The space is MobileNetV2's of `spaces/mbv2.py` or another file's, the study an SQLite file with finished trials of
+random configs. A suggestion is all that happens between two trials: the sampler's proposal and the new trial's storing.
+Reading the study from its file, which every command does once, is measured apart; the first suggestion of a process
+also imports what the sampler needs and copies the study for it.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from mpsearch.spacefile import find_space_file, load_space_file
 from mpsearch.study import Study, create_study, open_study
 
 
-def resolved() -> ResolvedSpace:
-    file = load_space_file(find_space_file("mbv2.py"))
+def resolved(name: str) -> ResolvedSpace:
+    file = load_space_file(find_space_file(name))
     return file.space.resolve(facts_of(file.task.build(), True, file.space.requantize_merge_inputs))
 
 
@@ -69,10 +69,11 @@ def seconds(study: Study, space: ResolvedSpace, suggestions: int) -> list[float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samplers", nargs="*", default=list(SAMPLERS))
+    parser.add_argument("--space", default="mbv2.py", help="space file")
     parser.add_argument("--finished", type=int, default=100)
     parser.add_argument("--suggestions", type=int, default=8)
     options = parser.parse_args()
-    space = resolved()
+    space = resolved(options.space)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for sampler in options.samplers:

@@ -12,7 +12,7 @@ import keras
 
 from mpsearch.config import Alpha, Config, parse_alpha
 from mpsearch.costs.bits import ReferenceBits
-from mpsearch.creation import check_unchanged, float_weights, provenance_of, resolve, uniform_config
+from mpsearch.creation import check_unchanged, float_weights, notes_on, provenance_of, resolve, uniform_config
 from mpsearch.data import Data, Split
 from mpsearch.describe import describe
 from mpsearch.errors import ConfigError, StudyError
@@ -30,8 +30,6 @@ from mpsearch.runners.inprocess import run
 from mpsearch.runners.limits import Limits, parse_duration
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
 from mpsearch.searching.engine import Engine
-from mpsearch.searching.parameters import distributions
-from mpsearch.searching.samplers import slow_suggestions
 from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
@@ -125,13 +123,12 @@ def search(
         made = provenance_of(
             file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options
         )
+        uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform]
         study = create_study(name, made, storage)
-        slow = slow_suggestions(made.sampler, distributions(resolved))
-        for note in [*resolved.notes, *([] if slow is None else [f"note: {slow}"])]:
-            if not quiet:
-                print(note)
-        for width in uniform:
-            study.enqueue(resolved, uniform_config(resolved, width), f"uniform {width}")
+        for config, origin in uniforms:
+            study.enqueue(resolved, config, origin)
+        for note in [] if quiet else notes_on(made.sampler, resolved):
+            print(note)
     return Search(study, file, loaded, quiet)._run(limits)
 
 

@@ -36,7 +36,9 @@ class Ends:
         """
 
         def names(structure: Any, tensors: Sequence[Any]) -> tuple[str, ...]:
-            if isinstance(structure, dict) and not any(isinstance(value, (dict, list, tuple)) for value in structure):
+            if isinstance(structure, dict) and not any(
+                isinstance(value, (dict, list, tuple)) for value in structure.values()
+            ):
                 return tuple(keras.tree.flatten({key: key for key in structure}))
             found: list[str] = []
             for tensor in tensors:

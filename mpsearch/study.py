@@ -261,10 +261,10 @@ class Study:
         trial.set_user_attr("cause", cause)
         self._study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
 
-    def interrupt(self, trial: optuna.Trial) -> None:
-        """End a trial that its user cut off, and queue its config again, however often."""
+    def interrupt(self, trial: optuna.Trial, cause: str = "interrupted") -> None:
+        """End a trial that was cut off through no fault of its config, and queue its config again, however often."""
         frozen = self._trials()[trial.number]
-        self._break(trial.number, frozen, "interrupted", frozen.user_attrs.get("attempt", 1))
+        self._break(trial.number, frozen, cause, frozen.user_attrs.get("attempt", 1))
 
     def keep(self, key: str, value: Any) -> None:
         """Keep plain data with the study, for instance of a fine-tuning."""

@@ -252,9 +252,8 @@ def check_task(task: Task, ends: Ends, data: Data) -> None:
     """
     _losses(task.loss, ends.outputs)
     _check_metric(_measured(task.metric, ends.outputs)[1])
-    for optimizer in {recipe.optimizer for recipe in (task.training, task.float_recipe, task.finetune_recipe)}:
-        _known("optimizer", optimizer, keras.optimizers)
-    for recipe in (task.training, task.finetune_recipe):
+    for recipe in (task.training, task.float_recipe, task.finetune_recipe):
+        _known("optimizer", recipe.optimizer, keras.optimizers)
         augmenter(recipe.augmentation)
         weigh = weigher(recipe.class_weights, data)
         if weigh is not None:

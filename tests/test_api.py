@@ -13,7 +13,7 @@ from mpsearch.api import search
 from mpsearch.errors import ConfigError, DataError, StudyError
 from mpsearch.records import State
 from mpsearch.space import Space
-from mpsearch.study import open_study
+from mpsearch.study import open_study, study_names
 from mpsearch.task import Training
 
 OPTIONS = {"training": Training(epochs=1, learning_rate=2e-3), "sampler": "random", "seed": 3, "quiet": True}
@@ -103,6 +103,9 @@ def test_samplers_and_pruners_take_options_and_a_run_has_other_ends(found, insid
     assert made.run(patience=1, trials=1).study.finished == 1
     with pytest.raises(StudyError, match=r"sampler_options=\{'n_startup_trials': 1\}, but got \{'group': True\}"):
         search(float_model, arrays, space, **{**options, "sampler_options": {"group": True}})
+    with pytest.raises(ConfigError, match="no menu of the space has 5 bits"):
+        search(float_model, arrays, space, **{**options, "name": "unmade"}, uniform=[5])
+    assert "unmade" not in study_names()
     with pytest.raises(ConfigError, match="a run needs an end"):
         search(float_model, arrays, space, trials=None, **options)
     with pytest.raises(ConfigError, match="tpe takes n_startup_trials"):

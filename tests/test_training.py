@@ -280,6 +280,8 @@ def test_the_outputs_of_a_model_are_named_by_its_keys_or_layers():
     shared = keras.layers.Dense(2, name="d")
     a, b = shared(i), shared(keras.layers.ReLU(name="r")(i))
     assert Ends.of(keras.Model(i, [a, b])) == Ends(("i",), ("d", "d.2"))
+    nested = keras.Model(i, {"both": [a, b]})
+    assert Ends.of(nested).outputs == ("d", "d.2")
     by_key = keras.Model({"i": i}, {"size": a, "kind": b})
     assert Ends.of(by_key) == Ends(("i",), ("kind", "size"))
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)

@@ -17,7 +17,7 @@ def traced_once(function: Callable[..., Any], keeps_shape: bool = False, inline:
         keeps_shape: whether its result, or the first one, has the shape of its first argument. The graph doesn't
             know that, and layers behind it need the sizes.
         inline: whether TensorFlow copies the graph to each call before it runs a model, and then optimizes every copy:
-            a network with 188 quantizers then takes 20 s for its first run in place of 5. Without it a call costs
+            a network with 188 quantizers then takes 19 s for its first run in place of 5. Without it a call costs
             some 50 µs more and computes in memory of its own, so large tensors want it, small ones don't.
     """
     if keras.backend.backend() != "tensorflow":

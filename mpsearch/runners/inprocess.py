@@ -81,9 +81,13 @@ def _run_one(study: Study, engine: Engine, progress: Progress) -> None:
             study.answer(trial, earlier)
         else:
             _train(study, engine, trial, config, derived_seed(study.provenance.seed, sequence, "training"), progress)
-    except (KeyboardInterrupt, SystemExit, MpsearchError):  # no config's fault: it is tried again once that is mended
+    except (KeyboardInterrupt, SystemExit):
         if study.record(trial.number).state is State.RUNNING:  # it may have come just after the trial's end
             study.interrupt(trial)
+        raise
+    except MpsearchError as error:  # no config's fault: it is tried again once that is mended
+        if study.record(trial.number).state is State.RUNNING:
+            study.interrupt(trial, f"{type(error).__name__}: {error}")
         raise
     except BaseException as error:
         if study.record(trial.number).state is State.RUNNING:

@@ -16,7 +16,8 @@ from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
 
 T = TypeVar("T")
 SMALLEST_POPULATION = 4  # of CMA-ES
-QUICK_GP = 15  # parameters; with more a suggestion of gp takes longer than a few seconds
+QUICK_GP = 30  # parameters; with more a suggestion of gp takes longer than a second
+GP_PARAMETERS_A_SECOND = 27
 NO_BRACKET = -1
 BY_NUMBER = ("random", "grid", "qmc")
 """Samplers that know their n-th config; see `searching.sequences`."""
@@ -106,10 +107,10 @@ def slow_suggestions(name: str, distributions: Mapping[str, BaseDistribution]) -
     count = len(distributions)
     if name != "gp" or count <= QUICK_GP:
         return None
-    # on two busy cores, after 100 trials: 4 s with 10 parameters, 14 s with 25, 9 to 26 s with 60, 74 to 143 s with 184
+    # benchmarks/suggest.py on two cores, 100 finished trials: 0.9 s with 21 parameters, 1.2 s with 35, 6.9 s with 184
     return (
         f"the sampler gp fits a Gaussian process anew for each suggestion: with {count} parameters that takes about "
-        f"{count // 2} seconds; tpe takes a second"
+        f"{count / GP_PARAMETERS_A_SECOND:.0f} s after 100 trials; tpe takes at most one"
     )
 
 

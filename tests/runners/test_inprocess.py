@@ -311,6 +311,7 @@ def test_a_mistake_that_no_config_can_mend_ends_the_run_and_costs_no_trial(tiny_
             with pytest.raises(DataError, match="must keep the inputs' shape"):
                 run(study, tiny_engine, 3, Silent())
     assert study.finished == 0
+    assert study.record(0).cause == "DataError: augmentation must keep the inputs' shape"
     assert tiny_engine.train == train
     run(study, tiny_engine, 1, Silent())
     whole = tiny_study("whole")
