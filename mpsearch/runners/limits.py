@@ -69,18 +69,18 @@ def parse_duration(text: str) -> float:
     5400.0
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is none, or nothing is left of it.
     """
     text = text.strip().lower()
     whole = f"{text}s" if re.fullmatch(r"[\d.]+", text) else text
-    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", whole)
-    try:
-        hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
-    except ValueError:
-        hours = minutes = seconds = 0.0
+    number = r"\d+\.?\d*|\.\d+"
+    found = re.fullmatch(rf"(?=.)(?:({number})h)?(?:({number})m)?(?:({number})s)?", whole)
+    if found is None:
+        raise ConfigError(f"a duration is written as 2h, 1h30m, 90m or 45s, but got {text!r}")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if not total > 0:
-        raise ConfigError(f"a duration is written as 2h, 1h30m, 90m or 45s, but got {text!r}")
+        raise ConfigError(f"a duration must be above zero, but got {text!r}")
     return total
 
 

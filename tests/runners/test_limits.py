@@ -72,9 +72,15 @@ def test_durations_are_written_as_one_says_them(text, seconds):
     assert parse_duration(duration(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "2 days", "h", "0s", "-5m", "1.2.3h", "soon", "1h30", "2m5", "1h 30"])
+@pytest.mark.parametrize("text", ["", "2 days", "h", ".s", "-5m", "1.2.3h", "soon", "1h30", "2m5", "1h 30"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ConfigError, match="a duration is written as 2h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0.0m", "0h0m"])
+def test_a_duration_of_nothing_is_refused_as_such(text):
+    with pytest.raises(ConfigError, match=f"a duration must be above zero, but got '{text}'"):
         parse_duration(text)
 
 
