@@ -129,7 +129,7 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
         raise format_refusal(f"the study in {path}", data["format"], data.get("mpsearch"))
     name = str(data["name"]) if name is None else name
     if storage is not None or name in _names(storage):
-        _refuse_known(name, storage)
+        _refuse_known(name, storage, "another --name (from Python name=…)")
     return _restore(name, data, storage)
 
 
@@ -192,6 +192,6 @@ def _names(storage: str | None) -> list[str]:
         return []
 
 
-def _refuse_known(name: str, storage: str | None) -> None:
+def _refuse_known(name: str, storage: str | None, instead: str = "another name") -> None:
     if name in _names(storage):
-        raise StudyError(f"there is a study `{name}` in {shown(storage)} already: choose another name")
+        raise StudyError(f"there is a study `{name}` in {shown(storage)} already: give {instead}")
