@@ -3,20 +3,36 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import upkeep
-from mpsearch.cli.common import chosen_trials, open_engine
+from mpsearch.cli.common import chosen_trials, open_engine, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
 from mpsearch.version import __version__
 
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as shells give it
+
+
+class Commands(TyperGroup):
+    """The commands; one that Ctrl-C ends, and that has nothing of its own to say of it, says so."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("\ninterrupted before it was done; to start it again give the same command")
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="mpsearch",
+    cls=Commands,
     help="Mixed-precision quantization search for Keras models.",
     epilog=examples(
         "demo",
@@ -35,14 +51,12 @@ app.add_typer(space_commands.app, name="space")
 
 
 def main() -> None:
-    """Run the command line; exits with 0, with 1 after an error, with 2 after wrong usage."""
+    """Run the command line; exits with 0, with 1 after an error, with 2 after wrong usage, with 130 after Ctrl-C."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()
     except MpsearchError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
 
 
 def _show_version(asked: bool) -> None:

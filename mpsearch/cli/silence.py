@@ -10,7 +10,7 @@ from importlib import import_module
 
 @contextmanager
 def silent_import() -> Iterator[None]:
-    """Hold back what is written to standard error's descriptor; show it after all where an import fails.
+    """Hold back what is written to standard error's descriptor; show it after all where an import fails (not where Ctrl-C ends it).
 
     TensorFlow's C++ code writes there before any setting of its own can stop it.
     """
@@ -20,7 +20,7 @@ def silent_import() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(kept, 2)
             held.seek(0)
             os.write(2, held.read())

@@ -163,6 +163,24 @@ def test_errors_say_what_to_do_and_exit_with_1_or_2(mpsearch, tmp_path, monkeypa
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("words", "loads"),
+    [
+        (("train", TINY), "mpsearch.cli.app.import_tensorflow"),
+        (("study", "best", "x"), "mpsearch.study.open_study"),
+        (("space", "check", TINY), "mpsearch.spacefile.load_space_file"),
+    ],
+)
+def test_an_interrupted_command_says_so_and_exits_with_130(mpsearch, monkeypatch, words, loads):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loads, interrupted)
+    code, out, err = mpsearch(*words)
+    assert (code, out) == (130, "")
+    assert err.strip() == "interrupted before it was done; to start it again give the same command"
+
+
 def commands(group, prefix=()):
     for name, command in typer.main.get_command(group).commands.items():
         if hasattr(command, "commands"):
