@@ -12,6 +12,7 @@ import numpy as np
 from mpsearch.data import Data, Samples
 from mpsearch.errors import ConfigError, DataError
 from mpsearch.network.graph import functional
+from mpsearch.seeds import seed_generators
 from mpsearch.split import Arrays, Split, mapped
 
 Augment = Callable[[Arrays, np.random.Generator], Arrays]
@@ -164,13 +165,7 @@ def augmenter(augmentation: Any) -> Augment | None:
 
 
 def _by_layers(layers: Sequence[Any]) -> Augment:
-    seeds = [
-        generator.state
-        for layer in layers
-        for part in layer._flatten_layers()
-        for generator in vars(part).values()
-        if isinstance(generator, keras.random.SeedGenerator)
-    ]
+    seeds = [generator.state for layer in layers for generator in seed_generators(layer)]
 
     def augment(x: Arrays, rng: np.random.Generator) -> Arrays:
         for state in seeds:

@@ -19,6 +19,7 @@ from mpsearch.data import Data, Samples
 from mpsearch.errors import ConfigError, TrainingError
 from mpsearch.network.adapters import activation_name
 from mpsearch.network.assign import bulk_assign
+from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
 
 Report = Callable[[int, dict[str, float]], None]
@@ -100,10 +101,8 @@ class Session:
         """Reset the optimizer to its first state, and seed everything random in training."""
         self._assign(self._initial)
         self.model.optimizer.learning_rate = learning_rate
-        for layer in self.model._flatten_layers():
-            for generator in vars(layer).values():
-                if isinstance(generator, keras.random.SeedGenerator):
-                    generator.state.assign(np.array([seed % 2**32, 0], dtype=np.uint32))
+        for generator in seed_generators(self.model):
+            generator.state.assign(np.array([seed % 2**32, 0], dtype=np.uint32))
 
     def fit(
         self,

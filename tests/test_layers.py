@@ -36,6 +36,7 @@ TABLE = (
     ("costs",),
     ("objective",),
     ("spacefile",),
+    ("seeds",),
     ("batches",),
     ("training",),
     ("floatmodel",),

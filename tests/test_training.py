@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpsearch import schedules
-from mpsearch.batches import Batches, Ends
+from mpsearch.batches import Batches, Ends, augmenter
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError
 from mpsearch.task import Distillation, Training
@@ -329,14 +329,26 @@ def test_what_no_training_could_use_is_refused_before_there_is_a_study(tiny_engi
         check_task(task, tiny_engine._ends, tiny_engine.data)
 
 
-def test_every_generator_of_a_layer_is_seeded():
+@pytest.mark.parametrize(
+    ("hold", "held"),
+    [
+        (lambda one, two: one, lambda noise: [noise]),
+        (lambda one, two: [one, two], list),
+        (lambda one, two: (one, [two]), lambda noise: [noise[0], *noise[1]]),
+        (lambda one, two: {"a": one, "b": {"c": (two,)}}, lambda noise: [noise["a"], *noise["b"]["c"]]),
+    ],
+    ids=["attribute", "list", "tuple", "dict"],
+)
+def test_every_generator_of_a_layer_is_seeded(hold, held):
     class Noise(keras.layers.Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
-            self.noise = keras.random.SeedGenerator(1)
+            self.noise = hold(keras.random.SeedGenerator(1), keras.random.SeedGenerator(2))
 
         def call(self, x, training=False):
-            return x + keras.random.normal(keras.ops.shape(x), seed=self.noise) if training else x
+            for generator in held(self.noise):
+                x = x + keras.random.normal(keras.ops.shape(x), seed=generator) if training else x
+            return x
 
     i = keras.Input((3,))
     layer = Noise()
@@ -344,6 +356,22 @@ def test_every_generator_of_a_layer_is_seeded():
     states = []
     for seed in (5, 6, 5):
         session.reset(0.1, seed)
-        states.append(np.array(layer.noise.state).tolist())
+        states.append([np.array(generator.state).tolist() for generator in held(layer.noise)])
         layer(np.ones((1, 3), np.float32), training=True)
-    assert states[0] == states[2] != states[1]
+    assert states[0] == states[2]
+    assert all(first != second for first, second in zip(states[0], states[1], strict=True))
+
+
+def test_generators_in_lists_of_augmenting_layers_are_seeded():
+    class Noise(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.noise = [keras.random.SeedGenerator(1)]
+
+        def call(self, x, training=False):
+            return x + keras.random.normal(keras.ops.shape(x), seed=self.noise[0])
+
+    augment = augmenter([Noise()])
+    first, second, third = (augment(np.ones((2, 3), np.float32), np.random.default_rng(seed)) for seed in (5, 6, 5))
+    assert np.array_equal(first, third)
+    assert not np.array_equal(first, second)

@@ -143,9 +143,7 @@ def test_an_exported_study_is_imported_as_it_was_but_for_weights(study, tiny_eng
     monkeypatch.chdir(tmp_path)
     original, imported = study.records(), back.records()
     assert original == imported
-    with pytest.raises(
-        StudyError, match=r"there is a study `mine` in .* already: give another --name \("
-    ):
+    with pytest.raises(StudyError, match=r"there is a study `mine` in .* already: give another --name \("):
         import_study(file)
     assert import_study(file, "again").finished == study.finished
     monkeypatch.chdir(elsewhere)

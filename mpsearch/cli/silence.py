@@ -10,7 +10,7 @@ from importlib import import_module
 
 @contextmanager
 def silent_import() -> Iterator[None]:
-    """Hold back what is written to standard error's descriptor; show it after all where an import fails (not where Ctrl-C ends it).
+    """Hold back what is written to standard error's descriptor; show it after all where an import fails.
 
     TensorFlow's C++ code writes there before any setting of its own can stop it.
     """
