@@ -300,7 +300,7 @@ def adapter_of(layer: Any, name: str = "") -> Adapter:
     ours = kind.__module__.startswith("keras.")
     if not isinstance(layer, keras.layers.Layer):
         if ours and class_name(layer) in OPERATORS:
-            known = OPERATORS[class_name(layer)]
+            known = Adapter() if _brings_values(layer) else OPERATORS[class_name(layer)]
             alone = class_name(layer) in _WITH_CONSTANT and _tensors_read(layer) == 1
             return _FUNCTION if alone else known
         raise ModelError(
@@ -397,6 +397,9 @@ def can_be_negative(layer: Any, inputs: Sequence[bool]) -> bool:
         return True
     if name == "Pad":
         return any(inputs) or _smallest_constant(layer, 0.0) < 0
+    if name in ("Max", "Min") and layer.initial is not None:
+        below = layer.initial < 0
+        return any(inputs) and below if name == "Max" else any(inputs) or below
     return any(inputs) or _interpolation(layer) not in ("nearest", "bilinear")
 
 
@@ -429,18 +432,33 @@ def _constants_can_make_negative(layer: Any, negative: bool) -> bool:
     return negative and below if name == "Maximum" else negative or below
 
 
-def _smallest_constant(operator: Any, default: float) -> float:
-    """Smallest number among an operator's arguments that are no symbolic tensors, at its latest call."""
+def _brings_values(operator: Any) -> bool:
+    """Whether an operator that moves or selects values puts others among them, which have no codes of the input."""
+    import numpy as np
+
+    if class_name(operator) in ("Max", "Min"):
+        return operator.initial is not None
+    if class_name(operator) != "Pad":
+        return False
+    return _tensors_read(operator) > 1 or any(np.any(constant != 0) for constant in _constants(operator))
+
+
+def _constants(operator: Any) -> list[Any]:
+    """An operator's arguments that are no symbolic tensors, as arrays, at its latest call."""
     import keras
     import numpy as np
 
     arguments = operator._inbound_nodes[-1].arguments
-    constants = [
-        leaf
+    return [
+        np.asarray(leaf)
         for leaf in keras.tree.flatten((arguments.args, arguments.kwargs))
         if not isinstance(leaf, keras.KerasTensor) and leaf is not None
     ]
-    return min((float(np.min(np.asarray(constant))) for constant in constants), default=default)
+
+
+def _smallest_constant(operator: Any, default: float) -> float:
+    """Smallest number among an operator's arguments that are no symbolic tensors, at its latest call."""
+    return min((float(constant.min()) for constant in _constants(operator)), default=default)
 
 
 def _tensors_read(operator: Any) -> int:

@@ -1,13 +1,17 @@
 """What becomes of layers' outputs: sites of their own, signs, and what is refused."""
 
 import keras
+import numpy as np
 import pytest
 from keras import Input, layers, ops
 
 from mpsearch import Weight, register_layer
 from mpsearch.errors import ModelError
+from mpsearch.menu import bits
 from mpsearch.network.canonical import canonical
+from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.sites import place_sites
+from mpsearch.space import Space
 
 
 def facts_of(through, shape=(4, 4, 2), relu=True):
@@ -124,6 +128,45 @@ def test_a_function_of_ones_own_has_a_site_whatever_its_name():
 def test_operators_have_the_sign_of_their_results(function, negative):
     facts = facts_of(lambda x: layers.AveragePooling2D(2, name="mean")(function(x)), relu=False)
     assert facts.by_name["mean/activation"].negative is negative
+
+
+AROUND = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("move", "negative"),
+    [
+        (lambda x: ops.pad(x, AROUND), None),
+        (lambda x: ops.pad(x, AROUND, constant_values=0), None),
+        (lambda x: ops.pad(x, AROUND, mode="reflect"), None),
+        (lambda x: ops.pad(x, AROUND, mode="symmetric"), None),
+        (lambda x: ops.pad(x, AROUND, constant_values=0.3), False),
+        (lambda x: ops.pad(x, AROUND, "constant", -0.3), True),
+        (lambda x: ops.max(x, axis=-1, keepdims=True), None),
+        (lambda x: ops.max(x, axis=-1, keepdims=True, initial=0.3), False),
+        (lambda x: ops.min(x, axis=-1, keepdims=True, initial=-0.3), True),
+    ],
+)
+def test_an_operator_that_brings_values_of_its_own_has_a_site(move, negative):
+    facts = facts_of(move)
+    new = {site for site in facts.by_name if site.endswith("/activation")} - {
+        site for site in facts_of(lambda x: x).by_name if site.endswith("/activation")
+    }
+    assert [facts.by_name[site].negative for site in new] == ([] if negative is None else [negative])
+    assert facts.by_name["last/kernel"].producers == (tuple(new) or ("before/activation",))
+
+
+def test_what_a_padding_puts_around_is_on_the_grid_of_its_site():
+    inputs = Input((4, 4, 2), name="input")
+    model = keras.Model(inputs, ops.pad(layers.Dense(3, activation="relu", name="before")(inputs), AROUND,
+                                        constant_values=0.3))  # fmt: skip
+    x = np.random.default_rng(0).uniform(0, 1, (32, 4, 4, 2)).astype("float32")
+    space = Space(kernel=bits(8), bias=bits(8), activation=bits(2, alpha="auto_po2"))
+    network = ElasticNetwork(model, space, x)
+    network.set_config(network.space.uniform(2))
+    values = np.unique(np.asarray(network.model(x)))
+    assert len(values) <= 4  # codes of two bits
+    assert not np.isclose(values, 0.3).any()
 
 
 class Nested(layers.Layer):
