@@ -1,28 +1,73 @@
-"""Storages: the databases that keep studies, named by SQLAlchemy URLs."""
+"""Storages: what keeps studies, named by URLs: SQLite, journals, PostgreSQL, MySQL and Optuna's gRPC proxy."""
 
+import json
+import logging
+import os
+import re
+import threading
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import optuna
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+import sqlalchemy
+import sqlalchemy.orm
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from mpsearch.addresses import DEFAULT_DATABASE, Address, parse_address, shown
 from mpsearch.errors import StudyError
+from mpsearch.resilience import PATIENCE, TOKEN, ResilientStorage, is_writing
 
-DEFAULT_DATABASE = Path("studies") / "mpsearch.db"
+__all__ = ["DEFAULT_DATABASE", "close_storages", "database_of", "open_storage", "rename", "runs_folder", "shown"]
+
+FIRST_PATIENCE = 30.0  # seconds that a process waits for a storage that it has never reached
+BUSY_SECONDS = 60  # that a process waits for others that write to the same SQLite file
+_DRIVERS = {
+    # kind: modules of drivers, the preferred one first, with SQLAlchemy's names; what installs one
+    "postgresql": ({"psycopg": "psycopg", "psycopg2": "psycopg2"}, "pip install 'mpsearch[postgres]'"),
+    "mysql": ({"pymysql": "pymysql", "MySQLdb": "mysqldb"}, "pip install pymysql"),
+}
+# of a server whose machine disappears nothing is heard: without these a process would wait for it for hours
+_POSTGRESQL_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
+
+_shared: dict[tuple[int, str], ResilientStorage] = {}  # by process and URL: connections to servers
+_reached: set[str] = set()
+_lock = threading.Lock()
 
 
-def open_storage(url: str | None, create: bool = False) -> optuna.storages.RDBStorage:
+def open_storage(url: str | None, create: bool = False, patience: float | None = None) -> ResilientStorage:
     """The storage of a URL; None is SQLite in `studies/mpsearch.db`.
 
+    A process has one connection pool for each server, however often it opens it.
+
     Args:
-        url: an SQLAlchemy URL.
+        url: `sqlite:///FILE`, `journal:///FILE`, `postgresql://…`, `mysql://…` or `grpc://HOST:PORT`.
         create: make the default database where there is none.
+        patience: seconds to wait for a server that is away while opening; default: 30, and 120 for one that this
+            process has reached before. Afterwards it is 120 in each case.
 
     Raises:
-        StudyError: it can't be opened, forgets everything when the process ends, or isn't there.
+        StudyError: it can't be opened, its driver isn't installed, it forgets everything when the process ends, or
+            it isn't there.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    address = parse_address(url)
+    key = (os.getpid(), address.url)
+    if key in _shared:
+        return _shared[key]
     if url is None:
         if not DEFAULT_DATABASE.exists() and not create:
             raise StudyError(
@@ -30,45 +75,203 @@ def open_storage(url: str | None, create: bool = False) -> optuna.storages.RDBSt
                 "FILE`, or give --storage"
             )
         DEFAULT_DATABASE.parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{DEFAULT_DATABASE}"
-    if _is_sqlite(url) and _database_file(url) is None:
+    if address.kind == "sqlite" and address.file is None:
         raise StudyError(
-            f"{url} keeps its data in memory, and a study must outlive its process: name a file, as in "
+            f"{address.shown} keeps its data in memory, and a study must outlive its process: name a file, as in "
             "--storage sqlite:///studies/mine.db"
         )
-    # a connection for each transaction: an SQLite file is left open by nobody, and costs next to nothing to open
-    options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if _is_sqlite(url) else None
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
-        first_line = (str(error).splitlines() or [""])[0]
-        raise StudyError(f"can't open the storage {shown(url)}: {type(error).__name__}: {first_line}") from error
+    if patience is None:
+        patience = PATIENCE if address.url in _reached else FIRST_PATIENCE
+    storage = _opened(address, patience)
+    storage.patience = PATIENCE
+    with _lock:
+        _reached.add(address.url)
+        if address.kind in _DRIVERS:
+            storage = _shared.setdefault(key, storage)
+    return storage
 
 
-def shown(url: str | None) -> str:
-    """A storage's URL without its password."""
-    if url is None:
-        return str(DEFAULT_DATABASE)
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "given by --storage"
+def close_storages() -> None:
+    """Close this process's connections to database servers; they are made anew when a storage is opened."""
+    with _lock:
+        for storage in _shared.values():
+            close(storage)
+        _shared.clear()
+
+
+def close(storage: ResilientStorage) -> None:
+    """Close a storage's connections to its server."""
+    database = database_of(storage)
+    if database is not None:
+        database.remove_session()
+        database.engine.dispose()
+    elif isinstance(storage.inner, GrpcStorageProxy):
+        storage.inner.close()
+
+
+def database_of(storage: ResilientStorage) -> RDBStorage | None:
+    """Optuna's storage of an SQL database; None for journals and proxies."""
+    backend = getattr(storage.inner, "_backend", None)
+    return backend if isinstance(backend, RDBStorage) else None
+
+
+def rename(storage: ResilientStorage, name: str, new: str) -> None:
+    """Give a study another name, in place.
+
+    Raises:
+        StudyError: the storage is a journal or a proxy, which can't.
+    """
+    database = database_of(storage)
+    if database is None:
+        raise StudyError(
+            f"{storage.address.shown} can't rename a study: make a copy with `mpsearch study copy {name} {new}`, then "
+            f"`mpsearch study delete {name}`"
+        )
+    engine = database.engine
+    statement = sqlalchemy.text("UPDATE studies SET study_name = :new WHERE study_name = :old")
+
+    def update(_: int) -> None:
+        with engine.begin() as connection:
+            connection.execute(statement, {"new": new, "old": name})
+
+    storage.attempt(update, writes=True)
 
 
 def runs_folder(url: str | None) -> Path:
-    """Where the files of a storage's studies go: `runs` beside an SQLite file, else `studies/runs`."""
-    file = _database_file(url) if url is not None and _is_sqlite(url) else None
-    return (DEFAULT_DATABASE if file is None else file).parent / "runs"
+    """Where the files of a storage's studies go: `runs` beside an SQLite file or journal, else `studies/runs`."""
+    return (parse_address(url).file or DEFAULT_DATABASE).parent / "runs"
 
 
-def _is_sqlite(url: str) -> bool:
-    return url.partition(":")[0].partition("+")[0] == "sqlite"
+def _opened(address: Address, patience: float) -> ResilientStorage:
+    connect = {"journal": _journal, "grpc": _proxy}.get(address.kind, connect_database)
+    tokens = address.kind != "sqlite"  # its answers can't be lost on the way
+    try:
+        return ResilientStorage(lambda: connect(address), address, patience, tokens)
+    except StudyError:
+        raise
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna raise errors of many kinds here
+        raise StudyError(f"can't open the storage {address.shown}: {_reason(address, error)}") from (
+            None if address.gives_away(error) else error
+        )
 
 
-def _database_file(url: str) -> Path | None:
-    """The file of an SQLite URL; None where it has none."""
-    parsed = make_url(url)
-    name = parsed.database or ""
-    if name in ("", ":memory:") or ":memory:" in name or parsed.query.get("mode") == "memory" or "mode=memory" in name:
-        return None
-    return Path(name.removeprefix("file:"))
+def _reason(address: Address, error: Exception) -> str:
+    text = str(error)
+    if "upgrade" in text and "schema" in text:
+        return (
+            f"its tables are of an older Optuna ({_version(text)}): end all that use it, then run `mpsearch storage "
+            f"upgrade --storage {address.shown}`"
+        )
+    if "schema" in text:
+        return f"its tables are of a later Optuna ({_version(text)}): pip install -U optuna"
+    return f"{type(error).__name__}: {address.redacted(text)}"
+
+
+def _version(text: str) -> str:
+    found = re.search(r"set up by optuna ([^)]+)\)", text)
+    return found[1] if found else "unknown"
+
+
+def connect_database(address: Address, check: bool = True) -> BaseStorage:
+    """Optuna's storage of an SQL database, with its cache.
+
+    Args:
+        address: of the database.
+        check: refuse tables of another version than the installed Optuna's.
+    """
+    url = _with_driver(address)
+    options: dict[str, Any] = {}
+    if address.kind == "sqlite":
+        # a connection for each transaction: the file is left open by nobody, and costs next to nothing to open;
+        # isolation_level: the transactions begin as `_begin` says, not as the module sqlite3 guesses
+        connection: dict[str, Any] = {"timeout": BUSY_SECONDS, "isolation_level": None}
+        options = {"poolclass": NullPool}
+    else:
+        # apart from the URL, which Optuna takes for a template, and which errors might repeat
+        connection = {} if url.password is None else {"password": str(url.password)}
+        url = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+        if url.get_dialect().driver in ("psycopg", "psycopg2"):
+            connection |= {key: value for key, value in _POSTGRESQL_OPTIONS.items() if key not in url.query}
+        options = {"pool_pre_ping": True}
+    text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    made = _Database(text, {"connect_args": connection, **options}, skip_compatibility_check=not check)
+    if address.kind == "sqlite":
+        sqlalchemy.event.listen(made.engine, "begin", _begin)
+    return optuna.storages.get_storage(made)
+
+
+def _with_driver(address: Address) -> URL:
+    """An address with a driver that is installed."""
+    url = make_url(address.url)
+    if address.kind == "sqlite":
+        return url
+    modules, install = _DRIVERS[address.kind]
+    if "+" in url.drivername:
+        wanted = url.drivername.partition("+")[2]
+        modules = {module: name for module, name in modules.items() if name == wanted}
+        if not modules:
+            known = " and ".join(f"{address.kind}+{name}" for name in _DRIVERS[address.kind][0].values())
+            raise StudyError(f"mpsearch knows no driver `{url.drivername}`; it knows {known}")
+    for module, name in modules.items():
+        if find_spec(module) is not None:
+            return url.set(drivername=f"{address.kind}+{name}")
+    raise StudyError(f"{address.kind} needs a driver, and {' or '.join(modules)} isn't installed: {install}")
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    # a transaction that reads and then writes must have the right to write from its beginning: two that began by
+    # reading could otherwise both start the same queued trial, or fail without waiting for each other
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing() else "BEGIN")
+
+
+class _Database(RDBStorage):
+    """Optuna's storage of an SQL database that makes no trial twice.
+
+    Optuna repeats what failed, though it may have been done; a trial is known by its token.
+    """
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: sqlalchemy.orm.Session
+    ) -> models.TrialModel:
+        token = None if template_trial is None else template_trial.user_attrs.get(TOKEN)
+        if token is not None:  # the study is locked here: nobody else is making the same trial
+            attribute = models.TrialUserAttributeModel
+            made = (
+                session.query(models.TrialModel)
+                .join(attribute)
+                .filter(models.TrialModel.study_id == study_id)
+                .filter(attribute.key == TOKEN, attribute.value_json == json.dumps(token))
+                .first()
+            )
+            if made is not None:
+                return made
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+
+def _journal(address: Address) -> BaseStorage:
+    assert address.file is not None
+    address.file.parent.mkdir(parents=True, exist_ok=True)
+    # made by O_CREAT | O_EXCL, which NFS 3 and later, SMB, Lustre and the like do in one step; the other lock of
+    # Optuna's, a symbolic link, leads nowhere where the folder is mounted elsewhere, and is then waited for forever
+    file = str(address.file.absolute())
+    return JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
+
+
+def _proxy(address: Address) -> BaseStorage:
+    if find_spec("grpc") is None or find_spec("google.protobuf") is None:
+        raise StudyError("gRPC isn't installed: pip install 'mpsearch[grpc]'")
+    assert address.port is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return GrpcStorageProxy(host=address.host, port=address.port)
+
+
+class _NoRepetition(logging.Filter):
+    """Drops what Optuna logs of a failing query, which is many lines of SQL; the error itself is raised."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Caught an error from sqlalchemy" not in record.getMessage()
+
+
+logging.getLogger("optuna.storages._rdb.storage").addFilter(_NoRepetition())
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # connections that were lost while nobody used them

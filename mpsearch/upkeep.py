@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.errors import StudyError
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.ranking import FINETUNED
-from mpsearch.storages import open_storage, shown
+from mpsearch.resilience import TOKEN
+from mpsearch.storages import open_storage, rename, shown
 from mpsearch.study import Study, check_name, create_study, open_study, study_names
 from mpsearch.version import __version__
 
@@ -37,11 +37,7 @@ def rename_study(name: str, new: str, storage: str | None = None) -> Study:
     with study.exclusive():
         study.complement({} if study.provenance.folder else {"folder": study.folder.name})
         # Optuna has no call for it; a copy would lose what its samplers and dashboards refer to by number
-        with open_storage(storage).engine.begin() as connection:
-            connection.execute(
-                sqlalchemy.text("UPDATE studies SET study_name = :new WHERE study_name = :old"),
-                {"new": new, "old": name},
-            )
+        rename(open_storage(storage), name, new)
     return open_study(new, storage)
 
 
@@ -153,7 +149,7 @@ def _trial_to_json(trial: FrozenTrial) -> dict[str, Any]:
         "score": trial.value,
         "parameters": trial.params,
         "distributions": {key: json.loads(distribution_to_json(d)) for key, d in trial.distributions.items()},
-        "attributes": trial.user_attrs,
+        "attributes": {key: value for key, value in trial.user_attrs.items() if key != TOKEN},
         "system_attributes": trial.system_attrs,
         "curve": {str(step): value for step, value in trial.intermediate_values.items()},
         "started": _written(trial.datetime_start),

@@ -12,6 +12,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from tests.postgres import PACKAGE, Postgres, programs
+
 if TYPE_CHECKING:
     import keras
 
@@ -32,9 +34,10 @@ hypothesis.settings.load_profile("mpsearch")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, turn a skip for want of shared data into a failure."""
+    """In CI, turn a skip for want of shared data or of PostgreSQL into a failure."""
     report = yield
-    if report.skipped and os.environ.get("CI") and "MPSEARCH_DATA" in str(report.longrepr):
+    wanted = ("MPSEARCH_DATA", "PostgreSQL")
+    if report.skipped and os.environ.get("CI") and any(name in str(report.longrepr) for name in wanted):
         report.outcome = "failed"
         report.longrepr = f"must not skip where CI is set: {call.excinfo.value if call.excinfo else report.longrepr}"
     return report
@@ -47,6 +50,28 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no golden/ in {folder.name}: set MPSEARCH_DATA to the folder of shared data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Postgres, None, None]:
+    """A PostgreSQL server of this session."""
+    folder = programs()
+    if folder is None:
+        pytest.skip(f"PostgreSQL isn't installed: apt-get install {PACKAGE}")
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver isn't installed: pip install 'mpsearch[postgres]'")
+    server = Postgres(folder)
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Generator[str, None, None]:
+    """The URL of an empty PostgreSQL database, with a random password."""
+    yield postgres.create_database()
+    from mpsearch.storages import close_storages
+
+    close_storages()
 
 
 def randomise(model: "keras.Model", seed: int = 0) -> "keras.Model":

@@ -48,7 +48,8 @@ def test_without_a_database_the_way_to_one_is_named(tmp_path, monkeypatch):
     assert not (tmp_path / "studies").exists()
 
 
-def test_a_storage_that_cannot_be_opened_is_named_without_its_password():
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(monkeypatch):
+    monkeypatch.setattr("mpsearch.storages.FIRST_PATIENCE", 0.0)
     with pytest.raises(StudyError, match="can't open the storage") as raised:
         open_study("any", "postgresql://user:secret@localhost/nowhere")
     assert "secret" not in str(raised.value)
