@@ -226,8 +226,19 @@ INSTEAD: Mapping[str, str] = {
     "TimeDistributed": "apply the layer itself where it works on the last axis alone, such as a Dense, or else one "
     "layer to each step, x[:, i], and join the results with keras.ops.stack(…, axis=1)",
     "SpectralNormalization": "build the model with the wrapped layer itself, and give it the normalized weights",
+    **{
+        kind: "build it of Dense layers, keras.ops.reshape, keras.ops.transpose, keras.ops.matmul and a Softmax, which "
+        "are quantized each; or quantize its output alone, with all inside it float and in no bit cost: "
+        f"mpsearch.register_layer(keras.layers.{public})"
+        for kind, public in (
+            ("MultiHeadAttention", "MultiHeadAttention"),
+            ("GroupedQueryAttention", "GroupQueryAttention"),
+            ("Attention", "Attention"),
+            ("AdditiveAttention", "AdditiveAttention"),
+        )
+    },
 }
-"""Keras's wrappers, which have no quantized form, to what does their work."""
+"""Keras's wrappers and attentions, which have no quantized form, to what does their work."""
 
 _registered: dict[type, Adapter] = {}
 
@@ -319,16 +330,41 @@ def adapter_of(layer: Any, name: str = "") -> Adapter:
             f"layer `{name or layer.name}` is a {class_name(layer)}, which has no quantized form; "
             f"{INSTEAD[class_name(layer)]}"
         )
-    weights = [weight.path.rpartition("/")[2] for weight in layer.weights]
-    example = ", ".join(
-        f'Weight("{weight}", "{"bias" if i else "kernel"}"{"" if i else ", scale_axes=(-1,)"})'
-        for i, weight in enumerate(weights)
-    )
     raise ModelError(
         f"layer `{name or layer.name}` is a {class_name(layer)}, which has no quantized form; known are "
         f"{', '.join(sorted((set(LAYERS) | SPLIT) - {'InputLayer'}))}: replace it by these, or tell how it is "
-        f"quantized: mpsearch.register_layer({class_name(layer)}, weights=[{example}])"
+        f"quantized: mpsearch.register_layer({class_name(layer)}, weights=[{', '.join(_example_weights(layer))}])"
     )
+
+
+def _example_weights(layer: Any) -> list[str]:
+    """How the weights of a layer may be registered: kernels with a scale per last axis, biases with one."""
+    found = []
+    for i, (attribute, weight) in enumerate(_variables(layer)):
+        name = attribute.replace(".", "_").strip("_")
+        role = '"bias"' if i and len(weight.shape) < 2 else '"kernel", scale_axes=(-1,)'
+        place = "" if name == attribute else f', attribute="{attribute}"'
+        found.append(f'Weight("{name}", {role}{place})')
+    return found
+
+
+def _variables(layer: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """The weights of a layer with their attributes, dots for those of layers inside it."""
+    import keras
+
+    found: list[tuple[str, Any]] = []
+    for name, value in vars(layer).items():
+        if isinstance(value, keras.layers.Layer):
+            found.extend(_variables(value, f"{prefix}{name}."))
+        elif isinstance(value, keras.Variable):
+            public = name.strip("_")  # a property of Keras's layers
+            found.append((f"{prefix}{public if getattr(layer, public, None) is value else name}", value))
+    return found
+
+
+def is_registered(layer: Any) -> bool:
+    """Whether `register_layer` told how a layer is quantized."""
+    return type(layer) in _registered
 
 
 def class_name(layer: Any) -> str:
@@ -366,7 +402,7 @@ def is_clipping(layer: Any) -> bool:
         return not (layer.negative_slope or layer.threshold or layer.max_value is not None)
     if class_name(layer) in ("Identity", "Relu"):
         return True
-    known = class_name(layer) == "Activation" and not _is_own_function(layer)
+    known = class_name(layer) == "Activation" and not is_own_function(layer)
     return known and activation_name(layer) in ("relu", "linear")
 
 
@@ -380,13 +416,13 @@ def can_be_negative(layer: Any, inputs: Sequence[bool]) -> bool:
     adapter, name = adapter_of(layer), class_name(layer)
     if adapter.nonnegative is not None:
         return not adapter.nonnegative
-    if type(layer) in _registered:
+    if is_registered(layer):
         return adapter.output is not Output.SAME or any(inputs)
     if adapter.output is Output.FUNCTION:
         function = activation_name(layer)
         if getattr(layer, "negative_slope", 0):
             return any(inputs) or getattr(layer, "threshold", 0) > 0
-        if _is_own_function(layer):
+        if is_own_function(layer):
             return True
         if function in _NONNEGATIVE:
             return False
@@ -403,7 +439,7 @@ def can_be_negative(layer: Any, inputs: Sequence[bool]) -> bool:
     return any(inputs) or _interpolation(layer) not in ("nearest", "bilinear")
 
 
-def _is_own_function(layer: Any) -> bool:
+def is_own_function(layer: Any) -> bool:
     """Whether a layer's activation function is the user's own: not Keras's, nor taken for Keras's by its name."""
     import keras
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from keras import Input, layers, ops
 
+import mpsearch
 from mpsearch import Weight, register_layer
 from mpsearch.errors import ModelError
 from mpsearch.menu import bits
+from mpsearch.network import adapters
 from mpsearch.network.canonical import canonical
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.sites import place_sites
@@ -232,6 +234,70 @@ def test_a_wrapper_is_refused_with_what_to_build_instead(wrapped, instead, shape
         facts_of(wrapped, shape)
     assert "register_layer" not in str(raised.value)
     assert facts_of(instead, shape).by_name["last/kernel"]
+
+
+def attended(x):
+    query, key, value = (layers.Dense(4, name=name)(x) for name in ("query", "key", "value"))
+    weights = layers.Softmax(name="weights")(ops.matmul(query, ops.transpose(key, (0, 2, 1))) * 0.5)
+    return ops.matmul(weights, value)
+
+
+ATTENTIONS = {
+    "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 4, name="own"),
+    "GroupQueryAttention": lambda: layers.GroupQueryAttention(4, 2, 1, name="own"),
+    "Attention": lambda: layers.Attention(name="own"),
+    "AdditiveAttention": lambda: layers.AdditiveAttention(name="own"),
+}
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_an_attention_is_refused_with_both_ways_that_work(kind, monkeypatch):
+    def through(x):
+        return ATTENTIONS[kind]()([x, x]) if kind in ("Attention", "AdditiveAttention") else ATTENTIONS[kind]()(x, x)
+
+    with pytest.raises(ModelError, match=r"`own` is a \w+Attention|`own` is a Attention") as raised:
+        facts_of(through, (5, 3))
+    message = str(raised.value)
+    assert len(message) < 400
+    assert "Dense layers, keras.ops.reshape, keras.ops.transpose, keras.ops.matmul and a Softmax" in message
+    assert "query/kernel" in facts_of(attended, (5, 3)).by_name
+    monkeypatch.setattr(adapters, "_registered", dict(adapters._registered))
+    exec(message[message.index("mpsearch.register_layer(") :], {"mpsearch": mpsearch, "keras": keras})
+    sites = [site for site in facts_of(through, (5, 3)).by_name if site.startswith("own")]
+    assert sites == ["own/activation"]
+
+
+class Composed(layers.Layer):
+    """A layer of one's own, of several that have weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self._second = layers.Dense(3), layers.Dense(3, use_bias=False)
+
+    def build(self, shape):
+        self.first.build(shape)
+        self._second.build(shape)
+        self.gain = self.add_weight(shape=(3,), name="gain")
+
+    def call(self, x):
+        return self.gain * (self.first(x) + self._second(x))
+
+
+def test_the_example_of_a_refusal_can_be_copied(monkeypatch):
+    with pytest.raises(ModelError, match="`own` is a Composed") as raised:
+        facts_of(Composed(name="own"))
+    message = str(raised.value)
+    monkeypatch.setattr(adapters, "_registered", dict(adapters._registered))
+    example = message[message.index("mpsearch.register_layer(") :]
+    exec(example, {"mpsearch": mpsearch, "Composed": Composed, "Weight": Weight})
+    roles = {name: site.role for name, site in facts_of(Composed(name="own")).by_name.items() if "own" in name}
+    assert roles == {
+        "own/gain": "bias",
+        "own/first_kernel": "kernel",
+        "own/first_bias": "bias",
+        "own/second_kernel": "kernel",
+        "own/activation": "activation",
+    }
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
