@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mpsearch.batches import Ends
 from mpsearch.changes import (
     check_file,
     forgiving_of,
@@ -65,7 +64,7 @@ def provenance_of(
     """
     check_method("sampler", sampler, SAMPLERS, sampler_options or {})
     check_space(sampler, distributions(space))
-    check_task(file.task, Ends.of(file.task.build()), data)
+    check_task(file.task, file.task.build(), data)
     return Provenance(
         space_path=recorded_path(file.path),
         space_text=file.text,

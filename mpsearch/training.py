@@ -16,8 +16,8 @@ import numpy as np
 
 from mpsearch.batches import Batches, Ends, augmenter, weigher
 from mpsearch.data import Data, Samples
+from mpsearch.distillation import SoftLoss, soft_loss
 from mpsearch.errors import ConfigError, TrainingError
-from mpsearch.network.adapters import activation_name
 from mpsearch.network.assign import bulk_assign
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
@@ -173,10 +173,10 @@ class Trainee(keras.Model):
     Args:
         model: whose layers they are.
         outputs: names of its outputs, for losses and metrics.
-        soft: a further loss of (inputs, outputs, loss, regularization), in training only.
+        soft: takes the place of the loss in training.
     """
 
-    def __init__(self, model: keras.Model, outputs: Sequence[str], soft: "SoftLoss | None" = None) -> None:
+    def __init__(self, model: keras.Model, outputs: Sequence[str], soft: SoftLoss | None = None) -> None:
         super().__init__(inputs=_alone(model.inputs), outputs=_alone(model.outputs), name=model.name)
         self.output_names = list(outputs)
         self._soft = soft
@@ -187,68 +187,25 @@ class Trainee(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._soft is None or not training:
             return loss
-        return self._soft(x, y_pred, loss, sum(self.losses))
-
-
-SoftLoss = Callable[[Any, Any, Any, Any], Any]
-
-
-def soft_loss(distillation: Distillation, teacher: keras.Model | None) -> SoftLoss:
-    """The loss of distillation.
-
-    Raises:
-        ConfigError: there is no teacher, or an output isn't one of class scores.
-    """
-    if teacher is None:
-        raise ConfigError("distillation needs a teacher: it trains quantized networks on their float model")
-    for tensor in teacher.outputs:
-        if tensor.shape[-1] is None or tensor.shape[-1] < 2:
-            raise ConfigError(
-                f"distillation needs outputs with scores of at least 2 classes, but one has shape {tensor.shape}"
-            )
-    are_probabilities = [_is_softmax(tensor._keras_history.operation) for tensor in teacher.outputs]
-    temperature, weight = distillation.temperature, distillation.weight
-
-    def log_probabilities(outputs: Any, probabilities: bool) -> Any:
-        """Logarithms of the class probabilities at the temperature; log p is a logit but for a constant."""
-        logits = keras.ops.log(keras.ops.maximum(outputs, keras.backend.epsilon())) if probabilities else outputs
-        return keras.ops.log_softmax(logits / temperature, axis=-1)
-
-    def loss(x: Any, y_pred: Any, hard: Any, regularization: Any) -> Any:
-        taught = teacher(x, training=False)
-        divergence = 0.0
-        for ours, theirs, probabilities in zip(_list(y_pred), _list(taught), are_probabilities, strict=True):
-            p = keras.ops.stop_gradient(log_probabilities(theirs, probabilities))
-            q = log_probabilities(ours, probabilities)
-            divergence += keras.ops.mean(keras.ops.sum(keras.ops.exp(p) * (p - q), axis=-1))
-        return regularization + (1 - weight) * (hard - regularization) + weight * temperature**2 * divergence
-
-    return loss
-
-
-def _is_softmax(layer: Any) -> bool:
-    return activation_name(layer) == "softmax"
+        return self._soft(x, y_pred, loss, sum(self.losses), sample_weight)
 
 
 def _alone(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-
-
-def check_task(task: Task, ends: Ends, data: Data) -> None:
-    """Refuse losses, metrics, optimizers and class weights that no training could use.
+def check_task(task: Task, model: keras.Model, data: Data) -> None:
+    """Refuse losses, metrics, optimizers, class weights and distillations that no training could use.
 
     Args:
         task: whose recipes are looked at.
-        ends: of its model.
+        model: of the task.
         data: of the task.
 
     Raises:
         ConfigError: one of them isn't known, or doesn't fit the model or data.
     """
+    ends = Ends.of(model)
     _losses(task.loss, ends.outputs)
     _check_metric(_measured(task.metric, ends.outputs)[1])
     for recipe in (task.training, task.float_recipe, task.finetune_recipe):
@@ -257,6 +214,8 @@ def check_task(task: Task, ends: Ends, data: Data) -> None:
         weigh = weigher(recipe.class_weights, data)
         if weigh is not None:
             weigh(ends.arrange_targets(data.train.head(CHECKED_SAMPLES).y))
+        if recipe.distillation is not None:
+            soft_loss(recipe.distillation, model)
 
 
 def _losses(loss: Loss | Mapping[str, Loss], outputs: Sequence[str]) -> list[Any]:

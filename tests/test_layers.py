@@ -37,7 +37,7 @@ TABLE = (
     ("objective",),
     ("spacefile",),
     ("seeds",),
-    ("batches",),
+    ("batches", "distillation"),
     ("training",),
     ("floatmodel",),
     ("methods",),

@@ -11,7 +11,7 @@ from mpsearch.batches import Batches, Ends, augmenter
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError
 from mpsearch.task import Distillation, Training
-from mpsearch.training import Session, check_task, soft_loss
+from mpsearch.training import Session, check_task
 
 
 def test_shuffling_depends_on_seed_and_epoch_alone(tiny_engine):
@@ -171,30 +171,6 @@ def dense(activation=None, outputs=3):
     return model
 
 
-@pytest.mark.parametrize("activation", [None, "softmax"])
-def test_the_loss_of_distillation_is_hintons(activation):
-    rng = np.random.default_rng(1)
-    x, ours = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(6, 3))
-
-    def softmax(logits):
-        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-
-    taught = np.asarray(dense()(x), np.float64)
-    p, q = softmax(taught / 3.0), softmax(ours / 3.0)
-    expected = 0.5 + 0.3 * 2.0 + 0.7 * 9.0 * np.mean(np.sum(p * np.log(p / q), axis=1))
-    outputs = ours if activation is None else softmax(ours)
-    loss = soft_loss(Distillation(3.0, 0.7), dense(activation))
-    found = loss(x, keras.ops.convert_to_tensor(outputs.astype(np.float32)), 2.5, 0.5)  # 0.5 of it is regularization
-    assert float(found) == pytest.approx(expected, rel=1e-4)
-
-
-def test_distillation_without_class_scores_or_teacher_is_refused():
-    with pytest.raises(ConfigError, match="at least 2 classes"):
-        soft_loss(Distillation(), dense(outputs=1))
-    with pytest.raises(ConfigError, match="needs a teacher"):
-        soft_loss(Distillation(), None)
-
-
 X = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
 
 
@@ -294,21 +270,6 @@ def test_the_outputs_of_a_model_are_named_by_its_keys_or_layers():
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("end", [keras.layers.Softmax(), keras.ops.softmax])
-def test_distillation_tells_probabilities_however_the_softmax_is_written(end):
-    i = keras.Input((3,))
-    teacher = keras.Model(i, end(keras.layers.Dense(4)(i)))
-    scores = np.array([[2.0, 1.0, 0.5, 0.0]], np.float32)
-    ours = np.exp(scores) / np.exp(scores).sum()
-    loss = soft_loss(Distillation(temperature=2.0, weight=1.0), teacher)
-    x = np.ones((1, 3), np.float32)
-    taught = np.log(np.asarray(teacher(x))) / 2
-    p = np.exp(taught) / np.exp(taught).sum()
-    q = np.exp(scores / 2) / np.exp(scores / 2).sum()
-    expected = 4 * np.sum(p * np.log(p / q))
-    assert float(loss(x, keras.ops.convert_to_tensor(ours), 0.0, 0.0)) == pytest.approx(expected, rel=1e-4)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -324,9 +285,18 @@ def test_distillation_tells_probabilities_however_the_softmax_is_written(end):
 )
 def test_what_no_training_could_use_is_refused_before_there_is_a_study(tiny_engine, changes, message):
     task = replace(tiny_engine.task, **changes)
-    check_task(tiny_engine.task, tiny_engine._ends, tiny_engine.data)
+    check_task(tiny_engine.task, tiny_engine.network.float_model, tiny_engine.data)
     with pytest.raises(ConfigError, match=message):
-        check_task(task, tiny_engine._ends, tiny_engine.data)
+        check_task(task, tiny_engine.network.float_model, tiny_engine.data)
+
+
+def test_distillation_from_what_are_no_class_scores_is_refused_before_there_is_a_study(tiny_engine):
+    task = replace(tiny_engine.task, finetuning=Training(distillation=Distillation()))
+    model = tiny_engine.network.float_model
+    check_task(task, model, tiny_engine.data)
+    gates = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(model.get_layer("logits").output))
+    with pytest.raises(ConfigError, match="applies sigmoid"):
+        check_task(task, gates, tiny_engine.data)
 
 
 @pytest.mark.parametrize(
