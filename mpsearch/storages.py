@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import warnings
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ _reached: set[str] = set()
 _lock = threading.Lock()
 
 
-def open_storage(url: str | None, create: bool = False, patience: float | None = None) -> ResilientStorage:
+def open_storage(
+    url: str | None, create: bool = False, patience: float | None = None, fresh: bool = False
+) -> ResilientStorage:
     """The storage of a URL; None is SQLite in `studies/mpsearch.db`.
 
     A process has one connection pool for each server, however often it opens it.
@@ -58,6 +61,7 @@ def open_storage(url: str | None, create: bool = False, patience: float | None =
         create: make the default database where there is none.
         patience: seconds to wait for a server that is away while opening; default: 30, and 120 for one that this
             process has reached before. Afterwards it is 120 in each case.
+        fresh: with connections and a cache of its own, which the caller closes.
 
     Raises:
         StudyError: it can't be opened, its driver isn't installed, it forgets everything when the process ends, or
@@ -66,7 +70,7 @@ def open_storage(url: str | None, create: bool = False, patience: float | None =
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     address = parse_address(url)
     key = (os.getpid(), address.url)
-    if key in _shared:
+    if key in _shared and not fresh:
         return _shared[key]
     if url is None:
         if not DEFAULT_DATABASE.exists() and not create:
@@ -86,9 +90,18 @@ def open_storage(url: str | None, create: bool = False, patience: float | None =
     storage.patience = PATIENCE
     with _lock:
         _reached.add(address.url)
-        if address.kind in _DRIVERS:
+        if address.kind in _DRIVERS and not fresh:
             storage = _shared.setdefault(key, storage)
     return storage
+
+
+def open_without_check(url: str | None) -> ResilientStorage:
+    """An SQL database of any version, only to look at it and to upgrade it; the caller closes it.
+
+    Raises:
+        StudyError: it can't be opened.
+    """
+    return _opened(parse_address(url), 0.0, check=False)
 
 
 def close_storages() -> None:
@@ -142,8 +155,8 @@ def runs_folder(url: str | None) -> Path:
     return (parse_address(url).file or DEFAULT_DATABASE).parent / "runs"
 
 
-def _opened(address: Address, patience: float) -> ResilientStorage:
-    connect = {"journal": _journal, "grpc": _proxy}.get(address.kind, connect_database)
+def _opened(address: Address, patience: float, check: bool = True) -> ResilientStorage:
+    connect = {"journal": _journal, "grpc": _proxy}.get(address.kind, partial(_database, check=check))
     tokens = address.kind != "sqlite"  # its answers can't be lost on the way
     try:
         return ResilientStorage(lambda: connect(address), address, patience, tokens)
@@ -172,7 +185,7 @@ def _version(text: str) -> str:
     return found[1] if found else "unknown"
 
 
-def connect_database(address: Address, check: bool = True) -> BaseStorage:
+def _database(address: Address, check: bool) -> BaseStorage:
     """Optuna's storage of an SQL database, with its cache.
 
     Args:
@@ -180,6 +193,7 @@ def connect_database(address: Address, check: bool = True) -> BaseStorage:
         check: refuse tables of another version than the installed Optuna's.
     """
     url = _with_driver(address)
+    with_password = url.render_as_string(hide_password=False)
     options: dict[str, Any] = {}
     if address.kind == "sqlite":
         # a connection for each transaction: the file is left open by nobody, and costs next to nothing to open;
@@ -194,7 +208,9 @@ def connect_database(address: Address, check: bool = True) -> BaseStorage:
             connection |= {key: value for key, value in _POSTGRESQL_OPTIONS.items() if key not in url.query}
         options = {"pool_pre_ping": True}
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    made = _Database(text, {"connect_args": connection, **options}, skip_compatibility_check=not check)
+    options |= {"connect_args": connection}
+    made = _Database(text, options, skip_compatibility_check=not check, skip_table_creation=not check)
+    made._version_manager.url = with_password  # by which Alembic connects
     if address.kind == "sqlite":
         sqlalchemy.event.listen(made.engine, "begin", _begin)
     return optuna.storages.get_storage(made)

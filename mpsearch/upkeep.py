@@ -62,15 +62,20 @@ def copy_study(name: str, new: str, storage: str | None = None) -> Study:
     study = open_study(name, storage)
     _refuse_known(new, storage)
     with study.exclusive():
-        made = _restore(new, to_json(study), storage)
-        shutil.copytree(
-            study.folder, made.folder, ignore=shutil.ignore_patterns("run.lock", "partial-*"), dirs_exist_ok=True
-        )
-        for tuned in made.kept(f"{FINETUNED} ").values():
-            result = Path(tuned["folder"]) / "result.json"
-            if result.exists():
-                result.write_text(json.dumps(tuned, indent=1))
+        made = restore(new, to_json(study), storage)
+        copy_files(study, made)
     return made
+
+
+def copy_files(study: Study, made: Study) -> None:
+    """Copy a study's weights and fine-tunings to the folder of its copy."""
+    shutil.copytree(
+        study.folder, made.folder, ignore=shutil.ignore_patterns("run.lock", "partial-*"), dirs_exist_ok=True
+    )
+    for tuned in made.kept(f"{FINETUNED} ").values():
+        result = Path(tuned["folder"]) / "result.json"
+        if result.exists():
+            result.write_text(json.dumps(tuned, indent=1))
 
 
 def to_json(study: Study) -> dict[str, Any]:
@@ -126,10 +131,11 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
     name = str(data["name"]) if name is None else name
     if storage is not None or name in _names(storage):
         _refuse_known(name, storage, "another --name (from Python name=…)")
-    return _restore(name, data, storage)
+    return restore(name, data, storage)
 
 
-def _restore(name: str, data: Mapping[str, Any], storage: str | None) -> Study:
+def restore(name: str, data: Mapping[str, Any], storage: str | None) -> Study:
+    """A new study with what `to_json` gave."""
     study = create_study(name, replace(Provenance(**data["provenance"]), format=FORMAT), storage)
     for key, value in data["attributes"].items():
         if key.startswith(f"{FINETUNED} "):  # its files belong to the new study

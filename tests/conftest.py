@@ -17,6 +17,7 @@ from tests.postgres import PACKAGE, Postgres, programs
 if TYPE_CHECKING:
     import keras
 
+    from mpsearch.provenance import Provenance
     from mpsearch.searching.engine import Engine
     from mpsearch.spacefile import SpaceFile
     from mpsearch.study import Study
@@ -72,6 +73,18 @@ def postgres_url(postgres: Postgres) -> Generator[str, None, None]:
     from mpsearch.storages import close_storages
 
     close_storages()
+
+
+@pytest.fixture
+def provenance() -> "Provenance":
+    """What a study without a model was made of."""
+    from mpsearch.provenance import Provenance
+
+    return Provenance(
+        space_path="a.py", space_text="é {x} %", space_hash="a", space_fingerprint="b", space_size="9" * 40,
+        data_fingerprint="c", versions={"mpsearch": "1"}, seed=3, sampler="random", pruner="median",
+        metric="accuracy", reference_costs={"total_bits": 12}, sites=[], created="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
 
 
 def randomise(model: "keras.Model", seed: int = 0) -> "keras.Model":

@@ -15,7 +15,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from mpsearch.errors import StudyError
-from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.storages import database_of, open_storage, runs_folder, shown
 from mpsearch.study import create_study, open_study, study_names
@@ -50,15 +49,6 @@ def storage_url(request, tmp_path, monkeypatch) -> Iterator[str]:
 
 
 every_kind = pytest.mark.parametrize("storage_url", KINDS, indirect=True)
-
-
-@pytest.fixture
-def provenance() -> Provenance:
-    return Provenance(
-        space_path="a.py", space_text="é {x} %", space_hash="a", space_fingerprint="b", space_size="9" * 40,
-        data_fingerprint="c", versions={"mpsearch": "1"}, seed=3, sampler="random", pruner="median",
-        metric="accuracy", reference_costs={"total_bits": 12}, sites=[], created="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
 
 
 def fill(study) -> None:

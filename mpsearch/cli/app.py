@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from mpsearch.cli import space as space_commands
+from mpsearch.cli import storage as storage_commands
 from mpsearch.cli import upkeep
 from mpsearch.cli.common import chosen_trials, open_engine, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(upkeep.app, name="study")
 app.add_typer(space_commands.app, name="space")
+app.add_typer(storage_commands.app, name="storage")
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ Storage = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where studies are kept, for instance sqlite:///other.db.",
+        help="Where studies are kept, for instance sqlite:///other.db; see `mpsearch storage --help`.",
+        envvar="MPSEARCH_STORAGE",
         show_default="sqlite:///studies/mpsearch.db",
     ),
 ]

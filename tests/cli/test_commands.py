@@ -220,7 +220,9 @@ def test_the_shared_options_have_an_example():
     assert {"--json", "--accept-change", "--storage"} <= typed
 
 
-@pytest.mark.parametrize("words", [(), ("study",), ("space",), *(param.values[0] for param in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [(), ("study",), ("space",), ("storage",), *(param.values[0] for param in COMMANDS)], ids=" ".join
+)
 def test_a_help_fits_80_columns_with_no_line_of_it_cut(mpsearch, monkeypatch, words):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = mpsearch(*words, "--help")
@@ -241,6 +243,7 @@ def test_every_command_that_prints_a_table_has_json():
         "study list",
         "study show",
         "study best",
+        "storage check",
     }
 
 
