@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mpsearch.errors import DataMissingError, MpsearchError, StudyError
 from mpsearch.objective import ForgivingFactor
 from mpsearch.provenance import Provenance
+from mpsearch.records import State
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile, find_space_file, load_space_file
 from mpsearch.study import Study
 
@@ -36,13 +37,19 @@ def check_file(study: Study, file: SpaceFile, accept: bool = False) -> None:
     """Refuse a changed space file by what can be seen before data is loaded or a model built.
 
     Raises:
-        StudyError: the file changed and `accept` is false, or its scores can't be compared with the study's.
+        StudyError: trials have begun, and the file changed without `accept`; or there are trials, and its scores can't
+            be compared with the study's.
     """
-    if file.hash == study.provenance.space_hash:
+    if file.hash == study.provenance.space_hash or not study.records():
         return
     refuse_other_scores(study, file, scoring_differences(study, file))
-    if not accept:
+    if has_begun(study) and not accept:
         raise unaccepted(study, text_difference(study, file))
+
+
+def has_begun(study: Study) -> bool:
+    """Whether a study has a trial that isn't merely queued."""
+    return any(record.state is not State.WAITING for record in study.records())
 
 
 def scoring_differences(study: Study, file: SpaceFile) -> list[str]:

@@ -3,12 +3,14 @@
 import dataclasses
 import datetime
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mpsearch.changes import (
     check_file,
     forgiving_of,
+    has_begun,
     refuse_other_scores,
     scoring_differences,
     space_file_of,
@@ -32,6 +34,8 @@ from mpsearch.study import Study
 from mpsearch.training import Report, check_task
 from mpsearch.version import __version__
 
+_OF_THE_FILE = ("space_text", "space_hash", "space_fingerprint", "space_size", "data_fingerprint", "metric",
+                "reference_costs", "sites", "forgiving")  # fmt: skip
 Say = Callable[[str], None]
 """Is told what a user should know, a line each time."""
 
@@ -138,6 +142,9 @@ def check_unchanged(
 ) -> list[str]:
     """Refuse to go on with a study whose space file, data or float weights changed.
 
+    A study none of whose trials has begun takes the change over: one without trials altogether, one with queued trials
+    as far as choices and scores stay.
+
     Args:
         study: made earlier.
         file, data, space: as they are now.
@@ -145,11 +152,60 @@ def check_unchanged(
         weights: what `float_weights` gives now; None leaves them unchecked.
 
     Returns:
-        Notes on what changed without being refused: versions of packages.
+        Notes on what changed without being refused: versions of packages, and what a study takes over.
 
     Raises:
-        StudyError: something changed and `accept` is false, or the choices themselves or what makes up a score
-            changed: such trials can't be compared.
+        StudyError: something changed, trials have begun and `accept` is false; or there are trials, and the choices
+            themselves or what makes up a score changed: such trials can't be compared; or another process runs a study
+            that is to take a change over.
+        ConfigError: the study has no trials, and its sampler can't search the space, or no training could use the task.
+    """
+    empty = not study.records()
+    if not empty:
+        _refuse_incomparable(study, file, space)
+    study.complement(_unknown_yet(study, file, weights))
+    was = study.provenance
+    now = {"space_text": file.text, "space_hash": file.hash, "data_fingerprint": data.fingerprint}
+    if empty and (was.space_hash, was.data_fingerprint, was.space_fingerprint) != (
+        file.hash,
+        data.fingerprint,
+        space.fingerprint,
+    ):
+        now = _made_of(study, file, data, space)
+    if weights is not None:
+        now["float_weights"] = weights
+    changes = {key: value for key, value in now.items() if getattr(was, key) != value}
+    if not changes:
+        return _changed_versions(study)
+    shown = text_difference(study, file) if "space_hash" in changes else []
+    if "data_fingerprint" in changes:
+        shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
+    if "float_weights" in changes:
+        shown.append(f"float weights: {was.float_weights} in the study, {weights or 'to be trained anew'} now")
+    if not has_begun(study):
+        with study.exclusive():  # nobody may begin one meanwhile
+            study.accept(changes)
+        note = f"note: no trial of `{study.name}` has begun, so that it takes over what changed"
+        return [note, *shown, *_changed_versions(study)]
+    if not accept:
+        raise unaccepted(study, shown)
+    study.accept(changes)
+    return _changed_versions(study)
+
+
+def _made_of(study: Study, file: SpaceFile, data: Data, space: ResolvedSpace) -> dict[str, Any]:
+    """What of the provenance a study without trials would have, were it made now with the same sampler and pruner."""
+    was = study.provenance
+    made = provenance_of(file, data, space, was.seed, was.sampler, was.pruner, was.sampler_options, was.pruner_options)
+    plain = json.loads(json.dumps(vars(made)))  # as a storage gives it back
+    return {key: value for key, value in plain.items() if key in _OF_THE_FILE}
+
+
+def _refuse_incomparable(study: Study, file: SpaceFile, space: ResolvedSpace) -> None:
+    """Refuse other choices, and whatever gives scores another meaning.
+
+    Raises:
+        StudyError: there are such changes.
     """
     was = study.provenance
     scoring = scoring_differences(study, file)
@@ -164,22 +220,6 @@ def check_unchanged(
             f"the choices of `{study.name}` changed, and its trials can't be compared with new ones: "
             f"create a new study with --name, or undo the change\n" + "\n".join(text_difference(study, file))
         )
-    study.complement(_unknown_yet(study, file, weights))
-    was = study.provenance
-    now = {"space_text": file.text, "space_hash": file.hash, "data_fingerprint": data.fingerprint}
-    if weights is not None:
-        now["float_weights"] = weights
-    changes = {key: value for key, value in now.items() if getattr(was, key) != value}
-    if changes:
-        shown = text_difference(study, file) if "space_hash" in changes else []
-        if "data_fingerprint" in changes:
-            shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
-        if "float_weights" in changes:
-            shown.append(f"float weights: {was.float_weights} in the study, {weights or 'to be trained anew'} now")
-        if not accept:
-            raise unaccepted(study, shown)
-        study.accept(changes)
-    return _changed_versions(study)
 
 
 def engine_of(

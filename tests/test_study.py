@@ -211,6 +211,7 @@ OTHER_SCORES = {
 @pytest.mark.parametrize("what", OTHER_SCORES)
 def test_a_change_of_what_makes_up_a_score_is_refused_even_when_accepted(tiny_study, tiny_engine, tmp_path, what):
     study = tiny_study()
+    record_a_trial(study, tiny_engine)
     file, space = changed(tiny_engine, tmp_path, *OTHER_SCORES[what])
     with pytest.raises(StudyError, match=f"can't be compared(?s:.*)\n{what}"):
         check(study, file, tiny_engine, space, accept=True)
@@ -244,6 +245,7 @@ def test_other_versions_are_noted_once(tiny_study, tiny_engine, monkeypatch):
 
 def test_a_changed_file_is_refused_before_anything_heavy_is_done(tiny_study, tiny_engine, tmp_path, monkeypatch):
     study = tiny_study()
+    record_a_trial(study, tiny_engine)
     file, _ = changed(tiny_engine, tmp_path, "epochs=6", "epochs=7")  # of the float model
     monkeypatch.setattr("mpsearch.creation.space_file_of", lambda study: file)
     monkeypatch.setattr("mpsearch.task.Task.build", None)
@@ -269,6 +271,7 @@ def changed(engine, tmp_path, old, new):
 
 def test_a_changed_space_file_is_refused_with_the_difference_unless_accepted(tiny_study, tiny_engine, tmp_path):
     study, data = tiny_study(), tiny_engine.data
+    record_a_trial(study, tiny_engine)
     check_unchanged(study, tiny_engine.file, data, tiny_engine.network.space)
     file, space = changed(tiny_engine, tmp_path, "learning_rate=2e-3", "learning_rate=3e-3")
     with pytest.raises(StudyError, match=r"--accept-change(?s:.*)\n-.*2e-3(?s:.*)\n\+.*3e-3"):
@@ -280,6 +283,7 @@ def test_a_changed_space_file_is_refused_with_the_difference_unless_accepted(tin
 
 def test_changed_choices_are_refused_even_when_accepted(tiny_study, tiny_engine, tmp_path):
     study = tiny_study()
+    record_a_trial(study, tiny_engine)
     file, space = changed(tiny_engine, tmp_path, "bits(2, 4, 8", "bits(2, 3, 4, 8")
     with pytest.raises(StudyError, match="can't be compared"):
         check_unchanged(study, file, tiny_engine.data, space, accept=True)
@@ -287,8 +291,10 @@ def test_changed_choices_are_refused_even_when_accepted(tiny_study, tiny_engine,
 
 def test_changed_data_is_refused(tiny_study, tiny_engine):
     data = dataclasses.replace(tiny_engine.data, test=tiny_engine.data.test.head(5))
+    study = tiny_study()
+    record_a_trial(study, tiny_engine)
     with pytest.raises(StudyError, match="data: "):
-        check_unchanged(tiny_study(), tiny_engine.file, data, tiny_engine.network.space)
+        check_unchanged(study, tiny_engine.file, data, tiny_engine.network.space)
 
 
 def test_a_trial_that_is_not_there_is_named(tiny_study):
