@@ -88,8 +88,8 @@ def shown(url: str | None) -> str:
     try:
         return parse_address(url).shown
     except StudyError:
-        scheme, colon, _ = str(url).partition(":")
-        return f"{scheme}://{HIDDEN}" if colon and re.fullmatch(r"[a-z0-9+]+", scheme) else "given by --storage"
+        scheme = re.match(r"([a-z0-9+]+)://", str(url))
+        return f"{scheme[1]}://{HIDDEN}" if scheme else "given by --storage"
 
 
 def _sqlite(kind: str, scheme: str, rest: str) -> Address:

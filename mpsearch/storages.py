@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import random
 import re
 import threading
+import time
 import warnings
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +31,7 @@ from mpsearch.resilience import PATIENCE, TOKEN, ResilientStorage, is_writing
 __all__ = ["DEFAULT_DATABASE", "close_storages", "database_of", "open_storage", "rename", "runs_folder", "shown"]
 
 FIRST_PATIENCE = 30.0  # seconds that a process waits for a storage that it has never reached
+MAKING_ATTEMPTS = 5  # at making the tables of an empty database that others make as well
 BUSY_SECONDS = 60  # that a process waits for others that write to the same SQLite file
 _DRIVERS = {
     # kind: modules of drivers, the preferred one first, with SQLAlchemy's names; what installs one
@@ -209,11 +212,23 @@ def _database(address: Address, check: bool) -> BaseStorage:
         options = {"pool_pre_ping": True}
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     options |= {"connect_args": connection}
-    made = _Database(text, options, skip_compatibility_check=not check, skip_table_creation=not check)
+    made = _made(text, options, check)
     made._version_manager.url = with_password  # by which Alembic connects
     if address.kind == "sqlite":
         sqlalchemy.event.listen(made.engine, "begin", _begin)
     return optuna.storages.get_storage(made)
+
+
+def _made(url: str, options: dict[str, Any], check: bool) -> "_Database":
+    """Optuna's storage of a database, whose tables another process may be making at the same time."""
+    for _ in range(MAKING_ATTEMPTS):
+        try:
+            return _Database(url, options, skip_compatibility_check=not check, skip_table_creation=not check)
+        except sqlalchemy.exc.DBAPIError as error:
+            if not isinstance(error, sqlalchemy.exc.IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
+    return _Database(url, options)
 
 
 def _with_driver(address: Address) -> URL:
@@ -243,8 +258,16 @@ def _begin(connection: sqlalchemy.Connection) -> None:
 class _Database(RDBStorage):
     """Optuna's storage of an SQL database that makes no trial twice.
 
-    Optuna repeats what failed, though it may have been done; a trial is known by its token.
+    Optuna repeats what failed, though it may have been done; a trial is known by its token. Takes Optuna's arguments.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: sqlalchemy.orm.Session
