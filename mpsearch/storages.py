@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import warnings
+from collections import deque
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,13 +20,13 @@ import sqlalchemy.orm
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from mpsearch.addresses import DEFAULT_DATABASE, Address, parse_address, shown
 from mpsearch.errors import StudyError
+from mpsearch.journal import Journal
 from mpsearch.resilience import PATIENCE, TOKEN, ResilientStorage, is_writing
 
 __all__ = ["DEFAULT_DATABASE", "close_storages", "database_of", "open_storage", "rename", "runs_folder", "shown"]
@@ -262,6 +263,7 @@ class _Database(RDBStorage):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._begun: deque[str] = deque(maxlen=1000)  # tokens of the trials that were last begun to be made
         try:
             super().__init__(*arguments, **options)
         except BaseException:
@@ -273,7 +275,7 @@ class _Database(RDBStorage):
         self, study_id: int, template_trial: FrozenTrial | None, session: sqlalchemy.orm.Session
     ) -> models.TrialModel:
         token = None if template_trial is None else template_trial.user_attrs.get(TOKEN)
-        if token is not None:  # the study is locked here: nobody else is making the same trial
+        if token in self._begun:  # the study is locked here: nobody else is making the same trial
             attribute = models.TrialUserAttributeModel
             made = (
                 session.query(models.TrialModel)
@@ -284,16 +286,15 @@ class _Database(RDBStorage):
             )
             if made is not None:
                 return made
+        if token is not None:
+            self._begun.append(token)
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 
 
 def _journal(address: Address) -> BaseStorage:
     assert address.file is not None
     address.file.parent.mkdir(parents=True, exist_ok=True)
-    # made by O_CREAT | O_EXCL, which NFS 3 and later, SMB, Lustre and the like do in one step; the other lock of
-    # Optuna's, a symbolic link, leads nowhere where the folder is mounted elsewhere, and is then waited for forever
-    file = str(address.file.absolute())
-    return JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
+    return JournalStorage(Journal(address.file))
 
 
 def _proxy(address: Address) -> BaseStorage:

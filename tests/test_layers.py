@@ -45,7 +45,7 @@ TABLE = (
     ("searching",),
     ("addresses",),
     ("faults",),
-    ("resilience",),
+    ("resilience", "journal"),
     ("storages",),
     ("storagecheck", "proxy"),
     ("study",),
