@@ -22,8 +22,8 @@ from mpsearch.network.canonical import copied
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import Node
 from mpsearch.network.sites import with_quantizers
-from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, grid_of
-from mpsearch.quantizers.weights import WeightQuantizer, weight_codes
+from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap
+from mpsearch.quantizers.weights import WeightQuantizer
 
 LAYERS: Mapping[str, tuple[Any, str]] = {
     "Dense": (qkeras.QDense, "kernel_quantizer"),
@@ -88,18 +88,14 @@ def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]
                 spec, quantizer = config[site], network.quantizer(site)
                 assert isinstance(quantizer, WeightQuantizer)
                 variable = weight.of(network.model.get_layer(node.layer_name).inner)
-                codes, scale = weight_codes(
-                    keras.ops.convert_to_tensor(variable), spec.bits, spec.alpha, quantizer.axes, quantizer.integer
-                )
+                codes, scale = quantizer.codes(keras.ops.convert_to_tensor(variable), spec)
                 found[site] = Codes(np.asarray(codes, np.float64), np.asarray(scale, np.float32))
     return found
 
 
 def activation_scale(quantizer: QuantizedBitsFeatureMap) -> float:
     """The step of a feature map's codes, for its present spec and range."""
-    convert = keras.ops.convert_to_tensor
-    grid = grid_of(quantizer.options, convert(quantizer.spec), convert(quantizer.range), convert(quantizer.sketch))
-    return float(grid.scale)
+    return float(quantizer.grid().scale)
 
 
 def qkeras_model(network: ElasticNetwork, config: Config) -> keras.Model:

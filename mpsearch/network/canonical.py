@@ -34,7 +34,7 @@ def canonical(model: keras.Model, keep_batch_norm: bool = True) -> keras.Model:
 
     Kernel regularizers stay. Layers keep their names, those of nested models have the model's name in front; a
     split activation function is called `<layer>_<function>`; separable convolutions become `<layer>_depthwise`
-    and `<layer>_pointwise`.
+    and `<layer>_pointwise`; a Conv2D with a group for each channel becomes a DepthwiseConv2D.
 
     Args:
         model: a built functional or sequential float model; it is not changed.
@@ -127,12 +127,46 @@ def _copies(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndar
         changes["activation"] = "linear"
     if norm is not None:
         changes["use_bias"] = True
-    made = copied(layer, node.layer_name, **changes)
+    depthwise = _is_depthwise(layer)
+    make = _depthwise if depthwise else copied
+    made = make(layer, node.layer_name, **changes)
     arrays = [np.asarray(w) for w in layer.get_weights()]
     if norm is not None:
         kernel, bias = _folded(arrays[0], arrays[1] if layer.use_bias else None, norm.layer, LAYERS[kind].channels)
         arrays = [kernel, bias]
+    if depthwise:
+        arrays[0] = np.swapaxes(arrays[0], 2, 3)
     return [made], [arrays]
+
+
+def _is_depthwise(layer: Any) -> bool:
+    """Whether a Conv2D has a group of its own for each channel, as ConvNeXt writes its depthwise convolutions.
+
+    TensorFlow has no grouped convolution on a CPU, so Keras compiles each with XLA, outside a graph at every call.
+    """
+    if type(layer) is not keras.layers.Conv2D or layer.data_format != "channels_last" or layer.kernel_constraint:
+        return False
+    # TensorFlow's depthwise convolution has one stride for both directions
+    return layer.groups > 1 and layer.kernel.shape[2:] == (1, layer.groups) and len(set(layer.strides)) == 1
+
+
+def _depthwise(layer: Any, name: str, use_bias: bool | None = None, activation: str = "linear") -> Any:
+    """The DepthwiseConv2D that computes what a Conv2D with a group for each channel does, without its weights."""
+    return keras.layers.DepthwiseConv2D(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+        activation=activation,
+        use_bias=layer.use_bias if use_bias is None else use_bias,
+        depthwise_regularizer=layer.kernel_regularizer,
+        bias_regularizer=layer.bias_regularizer,
+        activity_regularizer=layer.activity_regularizer,
+        bias_constraint=layer.bias_constraint,
+        name=name,
+        trainable=layer.trainable,
+    )
 
 
 def _separated(node: Node, norm: Node | None) -> tuple[list[Any], list[list[np.ndarray]]]:

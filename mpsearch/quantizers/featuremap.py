@@ -190,6 +190,10 @@ class QuantizedBitsFeatureMap(keras.layers.Layer):
         """What of this quantizer can't change."""
         return Options(self.signed, self.affine, self.alphas, self.integer)
 
+    def grid(self) -> "Grid":
+        """The codes for the present spec, whose width must not be 0, and the present range."""
+        return Grid(*_grid(self.options)(*(ops.convert_to_tensor(v) for v in (self.spec, self.range, self.sketch))))
+
     def call(self, x: Any, training: bool = False) -> Any:
         values = ops.stop_gradient(x)
         extremes = ops.stop_gradient(self._extremes(values, training))

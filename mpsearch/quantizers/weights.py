@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mpsearch.config import MIN_BITS, Alpha, QuantizerSpec
+from mpsearch.config import Alpha, QuantizerSpec
 from mpsearch.quantizers.gradients import straight_through
 from mpsearch.quantizers.powers import exp2
 from mpsearch.quantizers.rounding import round_half_even
@@ -97,6 +97,13 @@ class WeightQuantizer(keras.layers.Layer):
         quantized = restore(_quantize_columns(self.alphas, self.integer)(rows, ops.convert_to_tensor(self.spec)))
         return straight_through(w, ops.stop_gradient(quantized))
 
+    def codes(self, w: Any, spec: QuantizerSpec) -> tuple[Any, Any]:
+        """`weight_codes` of a tensor under a spec, as this quantizer computes them."""
+        rows, restore = _as_columns(w, self.axes)
+        codes, scale = _codes_of_columns(spec.alpha, self.integer)(rows, ops.convert_to_tensor(spec.bits, "int32"))
+        shape = [1 if axis in self.axes else size for axis, size in enumerate(w.shape)]
+        return restore(codes), ops.reshape(scale, shape)
+
     def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
@@ -111,15 +118,20 @@ def _quantize_columns(alphas: tuple[Alpha, ...], integer: int) -> Callable[[Any,
 
     def quantize(w: Any, spec: Any) -> Any:
         bits, mode = spec[0], spec[1]
-        width = ops.maximum(bits, MIN_BITS)  # any valid one for a tensor left in float
 
         def branch(alpha: Alpha) -> Any:
-            codes, scale = weight_codes(w, width, alpha, (0,), integer)
+            codes, scale = weight_codes(w, bits, alpha, (0,), integer)
             return codes * scale
 
-        return ops.where(bits == FLOAT, w, select_mode(mode, alphas, branch))
+        return ops.cond(bits == FLOAT, lambda: w, lambda: select_mode(mode, alphas, branch))
 
     return traced_once(quantize, keeps_shape=True, inline=False)
+
+
+@cache
+def _codes_of_columns(alpha: Alpha, integer: int) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """(values of shape (n, channels), width) to their codes and scales (1, channels), one scale a column."""
+    return traced_once(lambda w, bits: weight_codes(w, bits, alpha, (0,), integer), keeps_shape=True, inline=False)
 
 
 def _as_columns(w: Any, shared_axes: Sequence[int]) -> tuple[Any, Callable[[Any], Any]]:

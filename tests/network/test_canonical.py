@@ -230,6 +230,36 @@ def test_options_of_known_layers_are_kept_or_refused(layer, randomise):
     assert_same_outputs(model, canonical(model), np.random.default_rng(0).normal(0, 1, (4, 6, 6, 4)).astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "same", "kernel_regularizer": keras.regularizers.L2(0.01)},
+        {"strides": 2, "use_bias": False},
+        {"dilation_rate": 2},
+    ],
+)
+def test_a_convolution_with_a_group_for_each_channel_becomes_a_depthwise_one(options, randomise):
+    x = inputs = Input((9, 9, 8))
+    x = layers.Conv2D(8, 3, groups=8, name="conv", **options)(x)
+    x = layers.BatchNormalization()(x)
+    model = randomise(keras.Model(inputs, layers.Conv2D(8, 3, groups=8, activation="relu", name="last")(x)))
+    folded = canonical(model)
+    assert [type(folded.get_layer(name)) for name in ("conv", "last")] == [layers.DepthwiseConv2D] * 2
+    values = np.random.default_rng(0).normal(0, 1, (4, 9, 9, 8)).astype("float32")
+    assert_same_outputs(model, folded, values)
+    regularized = layers.Conv2D(8, 3, groups=8, **options).kernel_regularizer is not None
+    assert (folded.get_layer("conv").depthwise_regularizer is not None) == regularized
+    facts = place_sites(folded, model).facts.by_name["conv/kernel"]
+    assert (facts.layer, facts.layer_class, facts.shape) == ("conv", "Conv2D", (3, 3, 8, 1))
+
+
+@pytest.mark.parametrize("options", [{"filters": 16}, {"strides": (1, 2)}, {"groups": 4}])
+def test_other_grouped_convolutions_stay_what_they_are(options):
+    layer = layers.Conv2D(**{"filters": 8, "kernel_size": 3, "groups": 8, "name": "conv", **options})
+    model = functional_of(layer, (9, 9, 8))
+    assert type(canonical(model).get_layer("conv")) is layers.Conv2D
+
+
 def norm_by_keyword(x):
     return layers.BatchNormalization(name="bn")(inputs=layers.Conv2D(3, 1, name="a")(inputs=x))
 
