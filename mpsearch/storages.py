@@ -29,7 +29,17 @@ from mpsearch.errors import StudyError
 from mpsearch.journal import Journal
 from mpsearch.resilience import PATIENCE, TOKEN, ResilientStorage, is_writing
 
-__all__ = ["DEFAULT_DATABASE", "close_storages", "database_of", "open_storage", "rename", "runs_folder", "shown"]
+__all__ = [
+    "DEFAULT_DATABASE",
+    "close",
+    "close_storages",
+    "database_of",
+    "open_storage",
+    "open_without_check",
+    "rename",
+    "runs_folder",
+    "shown",
+]
 
 FIRST_PATIENCE = 30.0  # seconds that a process waits for a storage that it has never reached
 MAKING_ATTEMPTS = 5  # at making the tables of an empty database that others make as well
