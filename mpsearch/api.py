@@ -18,7 +18,7 @@ from mpsearch.describe import describe
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
-from mpsearch.floatmodel import architecture, keep_weights
+from mpsearch.floatmodel import architecture, float_model, keep_weights
 from mpsearch.methods import Value
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
@@ -28,6 +28,7 @@ from mpsearch.ranking import Candidate, ranked
 from mpsearch.records import TrialRecord
 from mpsearch.runners.inprocess import run
 from mpsearch.runners.limits import Limits, parse_duration
+from mpsearch.runners.processes import run_in_processes
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
 from mpsearch.searching.engine import Engine
 from mpsearch.space import ResolvedSpace, Space
@@ -65,6 +66,7 @@ def search(
     uniform: Sequence[int] = (),
     storage: str | None = None,
     accept_change: bool = False,
+    jobs: int = 1,
     quiet: bool = False,
 ) -> "Search":
     """Search the bit widths of a model; goes on where an earlier call with the same name stopped.
@@ -87,6 +89,7 @@ def search(
         uniform: widths that a new study tries everywhere first.
         storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
         accept_change: go on with a study although data or recipes changed.
+        jobs: processes that train at the same time, each with a share of the threads.
         quiet: show no progress.
 
     Returns:
@@ -129,7 +132,7 @@ def search(
             study.enqueue(resolved, config, origin)
         for note in [] if quiet else notes_on(made.sampler, resolved):
             print(note)
-    return Search(study, file, loaded, quiet)._run(limits)
+    return Search(study, file, loaded, quiet)._run(limits, jobs)
 
 
 class Search:
@@ -186,19 +189,27 @@ class Search:
         timeout: float | str | None = None,
         until_score: float | None = None,
         patience: int | None = None,
+        jobs: int = 1,
     ) -> "Search":
         """Run trials until the study has `trials` finished ones, or another of the ends of `search` is reached."""
-        return self._run(_limits(trials, timeout, until_score, patience))
+        return self._run(_limits(trials, timeout, until_score, patience), jobs)
 
-    def _run(self, limits: Limits) -> "Search":
+    def _run(self, limits: Limits, jobs: int = 1) -> "Search":
         ended = limits.reached(self.study.records(), time.monotonic())
         if ended is None:
-            engine, found = self.engine(), self.top(1)
-            if not self.study.kept("float"):
-                self.study.keep("float", {"validation": engine.float_metric()})
+            found = self.top(1)
             best = found[0].record.score if found else None
-            with self._progress(limits.trials, self.study.finished, best) as progress:
-                ended = run(self.study, engine, limits, progress)
+            shown = self._progress(limits.trials, self.study.finished, best)
+            if jobs > 1:
+                self._train_float()
+                with shown as progress:
+                    ended = run_in_processes(self.study, self.file, self.space, limits, progress, jobs)
+            else:
+                engine = self.engine()
+                if not self.study.kept("float"):
+                    self.study.keep("float", {"validation": engine.float_metric()})
+                with shown as progress:
+                    ended = run(self.study, engine, limits, progress)
         if ended and not self._quiet:
             print(f"ended with {self.study.finished} finished trials in the study: {ended}")
         return self
@@ -248,11 +259,21 @@ class Search:
     def engine(self, extra_alphas: tuple[Alpha, ...] = ()) -> Engine:
         """What trains the configs; built when it is first needed."""
         if extra_alphas not in self._engines:
-            report = EpochProgress("float", self.file.task.float_recipe.epochs, self._quiet)
-            self._engines[extra_alphas] = Engine(self.file, report, extra_alphas, self._data)
-            if not self.study.provenance.float_weights:
-                self.study.complement({"float_weights": float_weights(self.file, self._data)})
+            self._engines[extra_alphas] = Engine(self.file, self._float_progress(), extra_alphas, self._data)
+            self._complement()
         return self._engines[extra_alphas]
+
+    def _float_progress(self) -> EpochProgress:
+        return EpochProgress("float", self.file.task.float_recipe.epochs, self._quiet)
+
+    def _train_float(self) -> None:
+        """Make sure that the float weights are there."""
+        float_model(self.file.task, self._data, self.file.path.parent, self._float_progress())
+        self._complement()
+
+    def _complement(self) -> None:
+        if not self.study.provenance.float_weights:
+            self.study.complement({"float_weights": float_weights(self.file, self._data)})
 
     def finetune(self, trial: int | None = None, alpha: str | None = None) -> FineTuned:
         """Train a trial's config for longer and judge it on the test split.

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mpsearch.changes import (
@@ -21,7 +22,7 @@ from mpsearch.config import Alpha, Config
 from mpsearch.costs.bits import BitCost
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, StudyError
-from mpsearch.floatmodel import cached_weights, find_weights
+from mpsearch.floatmodel import cached_weights, find_weights, float_model
 from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
 from mpsearch.provenance import Provenance
@@ -114,12 +115,20 @@ def reference_costs(file: SpaceFile, space: ResolvedSpace) -> dict[str, int]:
 
 def float_weights(file: SpaceFile, data: Data) -> str:
     """SHA-256 of the file of float weights, 16 hex digits; empty where there is none yet."""
-    task = file.task
     try:
-        path = cached_weights(task, data) if task.weights is None else find_weights(task.weights, file.path.parent)
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(float_weights_file(file, data).read_bytes()).hexdigest()[:16]
     except FileNotFoundError:
         return ""
+
+
+def float_weights_file(file: SpaceFile, data: Data) -> Path:
+    """Where the float weights are, or will be once they are trained.
+
+    Raises:
+        DataMissingError: the file that the task names isn't there.
+    """
+    task = file.task
+    return cached_weights(task, data) if task.weights is None else find_weights(task.weights, file.path.parent)
 
 
 def uniform_config(space: ResolvedSpace, width: int) -> Config:
@@ -248,6 +257,27 @@ def engine_of(
     if not study.provenance.float_weights:
         study.complement({"float_weights": float_weights(file, data)})
     return engine
+
+
+def prepared(
+    study: Study, accept: bool = False, report: Report | None = None, say: Say = lambda line: None
+) -> tuple[SpaceFile, Data, ResolvedSpace]:
+    """The space file, data and space of a study whose engines other processes build; its float weights are there then.
+
+    Args:
+        study: made earlier.
+        accept: take over a change that leaves choices and scores as they are.
+        report: called after each epoch, where the float model has to be trained.
+        say: is told what a user should know.
+
+    Raises:
+        StudyError: as `engine_of`.
+    """
+    file, data, space = checked_inputs(study, accept, say)
+    float_model(file.task, data, file.path.parent, report)
+    if not study.provenance.float_weights:
+        study.complement({"float_weights": float_weights(file, data)})
+    return file, data, space
 
 
 def checked_inputs(

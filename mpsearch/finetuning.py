@@ -14,7 +14,7 @@ from mpsearch.config import Alpha, Config
 from mpsearch.errors import StudyError
 from mpsearch.ranking import FINETUNED
 from mpsearch.records import TrialRecord, config_to_tune
-from mpsearch.runners.inprocess import load_weights, save_weights, weights_file
+from mpsearch.runners.weights import load_weights, save_weights, weights_file
 from mpsearch.searching.engine import Engine
 from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import Study

@@ -24,7 +24,7 @@ def describe(record: TrialRecord, metric: str) -> str:
 
 
 class RunProgress:
-    """Follows a run of trials (`runners.inprocess.Progress`) and shows it.
+    """Follows a run of trials (`runners.ledger.Progress`) and shows it.
 
     Args:
         total: trials that the study shall have; None where something else ends the run.
@@ -43,6 +43,7 @@ class RunProgress:
         self._bar: Any = None
         self._started = time.perf_counter()
         self._first = finished
+        self._running: set[int] = set()
 
     def __enter__(self) -> "RunProgress":
         if not self._quiet and (sys.stdout.isatty() or _in_notebook()):
@@ -68,6 +69,7 @@ class RunProgress:
 
     def trial_started(self, number: int, config: Config) -> None:
         """A trial begins."""
+        self._running.add(number)
         self._show(number, 0)
 
     def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
@@ -76,29 +78,29 @@ class RunProgress:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended."""
+        self._running.discard(record.number)
+        if record.state is State.BROKEN:  # its config is tried again
+            self._line(f"{self._count()} {describe(record, self._metric)}, tried again")
+            return
         self._finished += 1
         if record.score is not None and record.state is State.COMPLETE:
             self._best = max(self._best or record.score, record.score)
         line = f"{describe(record, self._metric)}; best {self._best or float('nan'):.4f}, {self._left()}".rstrip(", ")
+        self._line(line if self._bar is not None else f"{self._count()} {line}")
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
             best = "" if self._best is None else f" · best {self._best:.4f}"  # stays on the screen after the last one
             self._bar.update(
                 self._task, description=f"trial {record.number}{best}", completed=self._finished, left=self._left()
             )
-        elif not self._quiet:
-            print(f"{self._count()} {line}", flush=True)
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         """A repeat of a trial ended."""
         self._finished += 1
         result = cause if score is None else f"score {score:.4f} (the trial's: {record.score:.4f})"
         line = f"{self._count()} trial {record.number}, repeat {index}: {result}, {self._left()}".rstrip(", ")
+        self._line(line)
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
             self._bar.update(self._task, completed=self._finished, left=self._left())
-        elif not self._quiet:
-            print(line, flush=True)
 
     def _count(self) -> str:
         return f"[{self._finished}]" if self._total is None else f"[{self._finished}/{self._total}]"
@@ -114,9 +116,16 @@ class RunProgress:
         if self._bar is not None:
             best = "" if self._best is None else f" · best {self._best:.4f}"
             now = "" if score is None else f" · score {score:.4f}"
-            self._bar.update(
-                self._task, description=f"trial {number} · epoch {epoch}/{self._epochs}{now}{best}", left=self._left()
-            )
+            what = f"trial {number} · epoch {epoch}/{self._epochs}{now}"
+            if len(self._running) > 1:
+                what = f"{len(self._running)} trials run"
+            self._bar.update(self._task, description=f"{what}{best}", left=self._left())
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif not self._quiet:
+            print(text, flush=True)
 
 
 def _in_notebook() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from mpsearch.errors import StudyError
 from mpsearch.methods import Value
 
-FORMAT = 2  # of what a study holds; raised when older code can't read it
+FORMAT = 3  # of what a study holds; raised when older code can't read it
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Provenance:
         reference_costs: name to number, as in a trial's costs.
         sites: rows of the space's table.
         created: date and time, ISO 8601, UTC.
-        format: of the records; 1 has none of the fields below.
+        format: of the records; 1 has none of the fields below, and up to 2 a trial's result is many attributes.
         id: unique to the study, also among those of one name.
         folder: name of the folder for its files; studies without one use their name.
         float_weights: SHA-256 of the file of float weights, 16 hex digits; empty where it isn't known yet.

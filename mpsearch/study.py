@@ -5,28 +5,32 @@ import difflib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.leases import Holder, Watch
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import State, TrialRecord
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.proposals import Proposer
 from mpsearch.searching.samplers import BY_NUMBER, make_pruner, make_sampler
-from mpsearch.searching.sequences import nth_config
+from mpsearch.searching.sequences import free_index, nth_config
 from mpsearch.space import ResolvedSpace
 from mpsearch.storages import open_storage, runs_folder, shown
 
+LOCK_WAIT = 5.0  # seconds that a run waits for a change of the study, which takes an instant
+RESULT = ("metric", "score", "costs", "delta", "epochs", "seconds", "curve")
 ATTEMPTS = 3  # tries of a config whose process dies
 _UNTAGGED = "untagged conditions"
 _OPTIONS = "mpsearch"
@@ -65,21 +69,46 @@ class Study:
         self.folder = folder
         self._records: dict[tuple[int, str], TrialRecord] = {}
         self._proposer = Proposer(was.sampler, was.sampler_options, was.seed)
+        self._watch = Watch()
+        self._ids: dict[int, int] = {}  # numbers of trials to their ids in the storage
+        self._looking = False
+        self._seen: list[FrozenTrial] | None = None  # where `look` keeps them
         study.sampler = optuna.samplers.RandomSampler()  # is asked for nothing: trials begin with all parameters
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the study for this process: one at a time runs or changes it.
+        """Hold the study for this process: nobody runs or changes it meanwhile.
 
         Raises:
-            StudyError: another process holds it.
+            StudyError: another process runs or changes it.
         """
+        running = [t.number for t in self.running() if not self._watch.is_dead(t.number, t.user_attrs)]
+        with self._locked("write", "another process is running"):
+            if running:
+                raise StudyError(
+                    f"trial {running[0]} of `{self.name}` is being trained on another machine: wait for it or end it; "
+                    f"if it died, `mpsearch study run {self.name}` finds that out within minutes"
+                )
+            yield
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Run the study beside others that run it; nobody changes it meanwhile.
+
+        Raises:
+            StudyError: another process changes it.
+        """
+        with self._locked("read", "another process is changing"):
+            yield
+
+    @contextmanager
+    def _locked(self, kind: str, who: str) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / "run.lock")
+        lock = filelock.ReadWriteLock(self.folder / "lock.db", is_singleton=False)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire_read(timeout=LOCK_WAIT) if kind == "read" else lock.acquire_write(timeout=0)
         except filelock.Timeout:
-            raise StudyError(f"another process is running the study `{self.name}`: wait for it or end it") from None
+            raise StudyError(f"{who} the study `{self.name}`: wait for it or end it") from None
         try:
             yield
         finally:
@@ -122,83 +151,161 @@ class Study:
         """Number of trials that are complete, pruned or failed."""
         return sum(_state(trial) in _FINISHED for trial in self._trials())
 
-    def recover(self) -> list[int]:
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """Read the trials from the storage once, and again only after this study wrote something."""
+        self._looking, self._seen = True, None
+        try:
+            yield
+        finally:
+            self._looking, self._seen = False, None
+
+    def running(self) -> list[FrozenTrial]:
+        """Trials that are being trained, or whose process died."""
+        return [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
+
+    def recover(self, watch: Watch | None = None) -> list[int]:
         """Fail trials whose process died, and queue their configs again; their numbers.
 
-        Only to be called while no process runs the study.
+        Args:
+            watch: of other processes' heartbeats; default: the study's own.
         """
-        running = [t for t in self._trials() if t.state == TrialState.RUNNING]
-        for trial in running:
-            attempt = trial.user_attrs.get("attempt", 1)
-            self._break(trial.number, trial, "its process died", None if attempt >= ATTEMPTS else attempt + 1)
-        return [trial.number for trial in running]
+        watch = watch or self._watch
+        dead = [trial for trial in self.running() if watch.is_dead(trial.number, trial.user_attrs)]
+        for trial in dead:
+            self.lose(trial.number, "its process died")
+        return [trial.number for trial in dead]
 
-    def ask(self, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
-        """The next trial: Optuna's, its config, and its place in the study, from which its seeds derive.
+    def lose(self, number: int, cause: str) -> None:
+        """Break a trial whose process died, or couldn't go on, and queue its config again, `ATTEMPTS` times in all."""
+        trial = self._trials()[number]
+        attempt = trial.user_attrs.get("attempt", 1)
+        self._break(trial, cause, None if attempt >= ATTEMPTS else attempt + 1)
+
+    def ask(self, space: ResolvedSpace, holder: Holder | None = None, salt: str = "") -> "Asked | None":
+        """The next trial; it runs from now on.
+
+        A config that is being trained already isn't trained beside itself: its trial waits until the other has ended,
+        and is asked for then.
+
+        Args:
+            space: what is searched.
+            holder: who trains it; without one the trial counts as lost.
+            salt: makes proposals of processes differ that ask at the same time; see `Proposer`.
+
+        Returns:
+            None where nothing can begin before a running trial has ended.
 
         Raises:
             SearchEndedError: the sampler has proposed every config.
         """
-        waiting = [t for t in self._trials() if t.state == TrialState.WAITING]
-        if waiting:
-            return self._start(waiting[0], space)
+        running = {trial.user_attrs.get("fingerprint") for trial in self.running()}
+        waiting, blocked = [t for t in self._trials() if t.state == TrialState.WAITING], 0
+        for trial in waiting:
+            fingerprint = trial.user_attrs.get("fingerprint")
+            if fingerprint is None and running and _has_parameters(trial):
+                fingerprint = config_of(space, trial.params).fingerprint
+            if fingerprint is not None and fingerprint in running:
+                blocked += 1
+            elif (asked := self._start(trial, space, holder)) is not None:
+                return asked
+        while blocked <= len(running):
+            asked = self._propose(space, holder, salt, running)
+            if asked is not None:
+                return asked
+            blocked += 1
+        return None
+
+    def _propose(
+        self, space: ResolvedSpace, holder: Holder | None, salt: str, running: Collection[str | None]
+    ) -> "Asked | None":
+        """A new trial, None where its config is being trained: then it waits."""
         sequence = self._next_sequence()
-        parameters, memory = self._proposed(space, sequence)
+        parameters, memory, attributes = self._proposed(space, sequence, salt)
         config = config_of(space, parameters)
-        begun = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
+        twin = config.fingerprint in running
+        attributes |= {**self._start_attributes(sequence, config, holder), "origin": self.provenance.sampler}
+        new = optuna.trial.create_trial(
+            state=TrialState.WAITING if twin else TrialState.RUNNING,
             params=parameters,
             distributions=distributions(space),
-            user_attrs={**self._start_attributes(sequence, config), "origin": self.provenance.sampler},
+            user_attrs=attributes,
             system_attrs=memory,
         )
-        trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=begun)
-        return optuna.Trial(self._study, trial_id), config, sequence
+        storage = self._storage
+        trial_id = storage.create_new_trial(self._study._study_id, template_trial=new)
+        if twin:
+            return None
+        trials = self._trials()
+        number = next(trial.number for trial in reversed(trials) if trial._trial_id == trial_id)
+        if any(t.state == TrialState.RUNNING and t.user_attrs.get("fingerprint") == config.fingerprint
+               for t in trials[:number]):  # another process was faster  # fmt: skip
+            self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+            return None
+        self._ids[number] = trial_id
+        if self.provenance.sampler not in BY_NUMBER:
+            self._proposer.begun(number)
+        return Asked(number, config, sequence)
 
-    def _proposed(self, space: ResolvedSpace, sequence: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Parameters for a new trial, and what the sampler has to remember of it."""
+    def _proposed(
+        self, space: ResolvedSpace, sequence: int, salt: str
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Parameters for a new trial, what the sampler has to remember of it, and attributes."""
         was = self.provenance
         if was.sampler in BY_NUMBER:
             tried = [t for t in self._trials() if t.user_attrs.get("origin") == was.sampler]
-            index = sum(_state(t) is not State.BROKEN for t in tried)
-            config = nth_config(was.sampler, space, index, was.seed, was.sampler_options)
+            counted = [t for t in tried if _state(t) is not State.BROKEN]  # its retry has its index
+            taken = {t.user_attrs.get("index", place) for place, t in enumerate(counted)}
+            index = free_index(was.sampler, space, taken, salt)
+            config = None if index is None else nth_config(was.sampler, space, index, was.seed, was.sampler_options)
             if config is None:
                 raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
-            return parameters_of(space, config), {}
+            return parameters_of(space, config), {}, {"index": index}
 
         def allowed(parameters: Mapping[str, Any]) -> dict[str, Any]:
             return parameters_of(space, config_of(space, parameters))
 
-        proposal = self._proposer.propose(self._ended(), distributions(space), sequence, allowed)
-        return proposal.parameters, proposal.memory
+        ended, known = self._ended(), distributions(space)
+        proposal = self._proposer.propose(ended, self.running(), known, sequence, allowed, salt)
+        return proposal.parameters, proposal.memory, {}
 
-    def _start(self, waiting: FrozenTrial, space: ResolvedSpace) -> tuple[optuna.Trial, Config, int]:
-        """Begin a trial that was queued."""
+    def _start(self, waiting: FrozenTrial, space: ResolvedSpace, holder: Holder | None) -> "Asked | None":
+        """Begin a trial that was queued, None where another process was faster."""
         sequence = waiting.user_attrs.get("sequence", self._next_sequence())
-        storage = self._study._storage
-        if waiting.params or "fixed_params" not in waiting.system_attrs:
-            storage.set_trial_state_values(waiting._trial_id, state=TrialState.RUNNING)
-            trial = optuna.Trial(self._study, waiting._trial_id)
+        storage, trial_id = self._storage, waiting._trial_id
+        held = None if holder is None else holder.to_json()
+        storage.set_trial_user_attr(trial_id, "holder", held)  # before it runs: it never does so without one
+        if _has_parameters(waiting):
+            if not storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
+                return None
+            parameters = waiting.params
+            if storage.get_trial(trial_id).user_attrs.get("holder") != held:
+                storage.set_trial_user_attr(trial_id, "holder", held)
         else:  # queued by format 1 or by another program
-            trial = self._study.ask(distributions(space))
-        config = config_of(space, trial.params)
+            asked = self._study.ask(distributions(space))
+            trial_id, parameters = asked._trial_id, asked.params
+            storage.set_trial_user_attr(trial_id, "holder", held)
+        config, number = config_of(space, parameters), storage.get_trial_number_from_id(trial_id)
+        waiting = self._trials()[number]
         if self.provenance.sampler == "nsga2" and not any("generation" in key for key in waiting.system_attrs):
-            memory = self._proposer.propose(self._ended(), distributions(space), sequence).memory
-            for key, value in memory.items():  # queued configs belong to the population as well
-                storage.set_trial_system_attr(waiting._trial_id, key, value)
-        for key, value in self._start_attributes(sequence, config).items():
-            trial.set_user_attr(key, value)
-        if "origin" not in trial.user_attrs:
-            trial.set_user_attr("origin", "queued")
-        return trial, config, sequence
+            proposal = self._proposer.propose(self._ended(), [], distributions(space), sequence)
+            for key, value in proposal.memory.items():  # queued configs belong to the population as well
+                storage.set_trial_system_attr(trial_id, key, value)
+        wanted = {"origin": waiting.user_attrs.get("origin", "queued"), **self._start_attributes(sequence, config)}
+        for key, value in wanted.items():
+            if waiting.user_attrs.get(key) != value:
+                storage.set_trial_user_attr(trial_id, key, value)
+        self._seen = None
+        return Asked(number, config, sequence)
 
-    def _start_attributes(self, sequence: int, config: Config) -> dict[str, Any]:
-        return {
+    def _start_attributes(self, sequence: int, config: Config, holder: Holder | None = None) -> dict[str, Any]:
+        known = {
             "sequence": sequence,
             "config": config.to_json(),
             "fingerprint": config.fingerprint,
             "conditions": self.provenance.conditions,
         }
+        return known if holder is None else {**known, "holder": holder.to_json()}
 
     def _ended(self) -> list[FrozenTrial]:
         """Trials that ended, in order of their places, without those that were cut off."""
@@ -220,6 +327,7 @@ class Study:
         attributes: Mapping[str, Any],
         memory: Mapping[str, Any] | None = None,
     ) -> None:
+        self._seen = None
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.WAITING,
@@ -239,32 +347,52 @@ class Study:
                     return record
         return None
 
-    def complete(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        """Store a trained trial."""
-        self._store(trial, record)
-        self._study.tell(trial, record.score)
+    def renew(self, number: int, beat: int) -> None:
+        """Tell that the process of a running trial lives."""
+        self._study._storage.set_trial_user_attr(self._id(number), "beat", beat)
 
-    def answer(self, trial: optuna.Trial, earlier: TrialRecord) -> TrialRecord:
+    def report(self, number: int, epoch: int, score: float) -> bool:
+        """Store the score of an epoch of a running trial; whether the pruner stops it.
+
+        Args:
+            number: of the trial.
+            epoch: from 0.
+            score: after it.
+
+        Raises:
+            optuna.exceptions.UpdateFinishedTrialError: the trial was taken for dead and ended.
+        """
+        storage, trial_id = self._storage, self._id(number)
+        storage.set_trial_intermediate_value(trial_id, epoch, score)
+        if isinstance(self._study.pruner, optuna.pruners.NopPruner):
+            return False
+        return self._study.pruner.prune(self._study, storage.get_trial(trial_id))
+
+    def complete(self, number: int, record: TrialRecord) -> None:
+        """Store a trained trial."""
+        self._end(number, TrialState.COMPLETE, _result(record), record.score)
+
+    def answer(self, number: int, earlier: TrialRecord) -> TrialRecord:
         """Answer a trial from an earlier one with the same config, and mark it so; its record."""
-        record = replace(earlier, number=trial.number, answered_from=earlier.number, epochs=0, seconds=0.0)
-        trial.set_user_attr("answered_from", earlier.number)
+        record = replace(earlier, number=number, answered_from=earlier.number, epochs=0, seconds=0.0)
+        storage, trial_id = self._storage, self._id(number)
+        storage.set_trial_user_attr(trial_id, "answered_from", earlier.number)
         for epoch, logs in enumerate(earlier.curve):
-            trial.report(logs["score"], epoch)
-        self._store(trial, record)
-        self._study.tell(trial, record.score)
+            storage.set_trial_intermediate_value(trial_id, epoch, logs["score"])
+        self._end(number, TrialState.COMPLETE, _result(record), record.score)
         return record
 
-    def fail(self, trial: optuna.Trial, cause: str, pruned: bool = False, record: TrialRecord | None = None) -> None:
+    def fail(self, number: int, cause: str, pruned: bool = False, record: TrialRecord | None = None) -> None:
         """End a trial without a result."""
-        if record is not None:
-            self._store(trial, record)
-        trial.set_user_attr("cause", cause)
-        self._study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+        result = {"cause": cause} if record is None else {**_result(record), "cause": cause}
+        values = self._study._storage.get_trial(self._id(number)).intermediate_values if pruned else {}
+        value = values[max(values)] if values else None  # of a pruned trial samplers take the last one
+        self._end(number, TrialState.PRUNED if pruned else TrialState.FAIL, result, value)
 
-    def interrupt(self, trial: optuna.Trial, cause: str = "interrupted") -> None:
+    def interrupt(self, number: int, cause: str = "interrupted") -> None:
         """End a trial that was cut off through no fault of its config, and queue its config again, however often."""
-        frozen = self._trials()[trial.number]
-        self._break(trial.number, frozen, cause, frozen.user_attrs.get("attempt", 1))
+        trial = self._trials()[number]
+        self._break(trial, cause, trial.user_attrs.get("attempt", 1))
 
     def keep(self, key: str, value: Any) -> None:
         """Keep plain data with the study, for instance of a fine-tuning."""
@@ -282,11 +410,11 @@ class Study:
 
     def complement(self, facts: Mapping[str, Any]) -> None:
         """Add what the provenance left open; a study of an older format is brought to the present one."""
-        older = self.provenance.format < FORMAT
-        if not facts and not older:
+        was = self.provenance.format
+        if not facts and was == FORMAT:
             return
         known_since = replace(self.provenance, **facts).conditions
-        if older:
+        if was == 1:
             self._study.set_user_attr(_UNTAGGED, "" if self.history else known_since)
         self._set_provenance(**facts, format=FORMAT)
 
@@ -360,38 +488,84 @@ class Study:
         self.keep("remarks", {place: words for place, words in remarks.items() if words})
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        if self._seen is not None:
+            return self._seen
+        trials = self._study.get_trials(deepcopy=False)
+        if self._looking:
+            self._seen = trials
+        return trials
 
-    def _store(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        for key in ("metric", "score", "costs", "delta", "epochs", "seconds", "curve"):
-            trial.set_user_attr(key, getattr(record, key))
+    @property
+    def _storage(self) -> BaseStorage:
+        """To write to; what was read before may be out of date then."""
+        self._seen = None
+        return self._study._storage
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            known = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+            self._ids[number] = known
+        return self._ids[number]
+
+    def _end(self, number: int, state: TrialState, result: Mapping[str, Any], value: float | None = None) -> None:
+        """Store what became of a trial, in two writes.
+
+        Raises:
+            optuna.exceptions.UpdateFinishedTrialError: it has ended before.
+        """
+        storage, trial_id = self._storage, self._id(number)
+        storage.set_trial_user_attr(trial_id, "result", dict(result))
+        storage.set_trial_state_values(trial_id, state, None if value is None else [value])
 
     def _next_sequence(self) -> int:
         return max((t.user_attrs.get("sequence", -1) for t in self._trials()), default=-1) + 1
 
-    def _break(self, number: int, trial: FrozenTrial, cause: str, next_attempt: int | None) -> None:
+    def _break(self, trial: FrozenTrial, cause: str, next_attempt: int | None) -> None:
         """Fail a trial that was cut off and queue its parameters again, unless there is no next attempt.
 
         Each step may be the process's last: the retry is queued before the trial is failed, and not twice.
         """
-        attrs, exhausted = trial.user_attrs, next_attempt is None
+        number, attrs, exhausted = trial.number, trial.user_attrs, next_attempt is None
         if exhausted:
             cause = f"{cause}; tried {attrs.get('attempt', 1)} times"
-        storage, trial_id = self._study._storage, trial._trial_id
+        storage, trial_id = self._storage, trial._trial_id
         storage.set_trial_user_attr(trial_id, "cause", cause)
         storage.set_trial_user_attr(trial_id, "broken", not exhausted)
         queued = any(t.user_attrs.get("retry_of") == number for t in self._trials())
         if _is_whole(trial) and not exhausted and not queued:
             again = {"attempt": next_attempt, "retry_of": number}
             again["origin"] = attrs.get("origin", self.provenance.sampler)
-            if "sequence" in attrs:
-                again["sequence"] = attrs["sequence"]
+            again |= {key: attrs[key] for key in ("sequence", "index") if key in attrs}
             if "fixed_params" in trial.system_attrs:  # queued by format 1 or by another program
                 self._study.enqueue_trial(dict(trial.system_attrs["fixed_params"]), user_attrs=again)
             else:
                 memory = {key: value for key, value in trial.system_attrs.items() if "rung" not in key}  # the pruner's
                 self._queue(trial.params, trial.distributions, again, memory)
-        self._study.tell(number, state=TrialState.FAIL)
+        self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+
+class Asked(NamedTuple):
+    """A trial to be trained.
+
+    Attributes:
+        number: of the trial.
+        config: to train.
+        sequence: its place in the study, from which its seeds derive.
+    """
+
+    number: int
+    config: Config
+    sequence: int
+
+
+def _result(record: TrialRecord) -> dict[str, Any]:
+    """What a trial's training gave, as it is stored."""
+    return {key: getattr(record, key) for key in RESULT}
+
+
+def _has_parameters(trial: FrozenTrial) -> bool:
+    """Whether a waiting trial has its parameters; not where it was queued by format 1 or by another program."""
+    return bool(trial.params) or "fixed_params" not in trial.system_attrs
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
@@ -495,6 +669,7 @@ def _record(trial: FrozenTrial, conditions: str, untagged: Callable[[], str]) ->
         untagged: gives what trials were trained under that don't say.
     """
     attrs = trial.user_attrs
+    result = attrs.get("result", attrs)  # before format 3 each part was an attribute of its own
     own = conditions
     if trial.state != TrialState.WAITING:
         own = attrs["conditions"] if "conditions" in attrs else untagged()
@@ -508,14 +683,14 @@ def _record(trial: FrozenTrial, conditions: str, untagged: Callable[[], str]) ->
         config=config,
         fingerprint=attrs.get("fingerprint", ""),
         sequence=attrs.get("sequence", -1),
-        metric=attrs.get("metric"),
-        score=attrs.get("score"),
-        costs=attrs.get("costs", {}),
-        delta=attrs.get("delta"),
-        epochs=attrs.get("epochs", 0),
-        seconds=attrs.get("seconds", 0.0),
-        curve=attrs.get("curve", []),
-        cause=attrs.get("cause", ""),
+        metric=result.get("metric"),
+        score=result.get("score"),
+        costs=result.get("costs", {}),
+        delta=result.get("delta"),
+        epochs=result.get("epochs", 0),
+        seconds=result.get("seconds", 0.0),
+        curve=result.get("curve", []),
+        cause=attrs.get("cause", result.get("cause", "")),
         origin=attrs.get("origin", ""),
         answered_from=attrs.get("answered_from"),
         conditions=own,

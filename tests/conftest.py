@@ -35,9 +35,9 @@ hypothesis.settings.load_profile("mpsearch")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, turn a skip for want of shared data or of PostgreSQL into a failure."""
+    """In CI, turn a skip for want of shared data, PostgreSQL, Ray or rights into a failure."""
     report = yield
-    wanted = ("MPSEARCH_DATA", "PostgreSQL")
+    wanted = ("MPSEARCH_DATA", "PostgreSQL", "ray", "only root")
     if report.skipped and os.environ.get("CI") and any(name in str(report.longrepr) for name in wanted):
         report.outcome = "failed"
         report.longrepr = f"must not skip where CI is set: {call.excinfo.value if call.excinfo else report.longrepr}"

@@ -10,7 +10,8 @@ from mpsearch.config import Alpha
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.finetuning import finetune, finetuned_of, finetunings, weights_of
 from mpsearch.records import config_to_tune
-from mpsearch.runners.inprocess import run, weights_file
+from mpsearch.runners.inprocess import run
+from mpsearch.runners.weights import weights_file
 
 
 class Silent:

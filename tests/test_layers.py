@@ -48,6 +48,7 @@ TABLE = (
     ("resilience", "journal"),
     ("storages",),
     ("storagecheck", "proxy"),
+    ("leases",),
     ("study",),
     ("ranking",),
     ("upkeep",),

@@ -10,11 +10,11 @@ from mpsearch.records import State, TrialRecord
 
 
 def keep_trial(study, engine, score):
-    trial, _, _ = study.ask(engine.network.space)
+    number, _, _ = study.ask(engine.network.space)
     costs = {"total_bits": 1}
-    record = TrialRecord(trial.number, State.COMPLETE, metric=score / 2, score=score, costs=costs, delta=0.0)
-    study.complete(trial, record)
-    return trial.number
+    record = TrialRecord(number, State.COMPLETE, metric=score / 2, score=score, costs=costs, delta=0.0)
+    study.complete(number, record)
+    return number
 
 
 def keep_repeats(study, number, *scores):

@@ -90,15 +90,14 @@ def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine
     made = tiny_study("mine", "random", pruner, pruner_options=options)
     study, lengths = open_study("mine"), {True: [], False: []}
     for number in range(18):
-        trial, _, _ = study.ask(tiny_engine.network.space)
+        asked, _, _ = study.ask(tiny_engine.network.space)
         hopeless = number % 3 == 2
         for epoch in range(8):
-            trial.report((0.1 if hopeless else 0.8) + 0.01 * number + 0.001 * epoch, epoch)
-            if trial.should_prune():
-                study.fail(trial, "pruned", pruned=True)
+            if study.report(asked, epoch, (0.1 if hopeless else 0.8) + 0.01 * number + 0.001 * epoch):
+                study.fail(asked, "pruned", pruned=True)
                 break
         else:
-            study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5))
+            study.complete(asked, TrialRecord(asked, State.COMPLETE, metric=0.5, score=0.5))
         lengths[hopeless].append(epoch + 1)
     assert made.provenance.pruner_options == options
     assert lengths[False] == [8] * 12
@@ -152,7 +151,7 @@ def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(ti
     assert study.provenance.format == 1
     check(study, tiny_engine.file, tiny_engine)
     again = open_study("old")
-    assert again.provenance.format == 2
+    assert again.provenance.format == 3
     assert again.provenance.float_weights == float_weights(tiny_engine.file, tiny_engine.data) != ""
     assert again.provenance.forgiving["delta_p"] == 5.0
     assert again.folder == Path("studies/runs/old")
@@ -160,9 +159,9 @@ def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(ti
 
 
 def record_a_trial(study, engine):
-    trial, config, _ = study.ask(engine.network.space)
+    number, config, _ = study.ask(engine.network.space)
     study.complete(
-        trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5, costs={"total_bits": 1}, delta=0.0)
+        number, TrialRecord(number, State.COMPLETE, metric=0.5, score=0.5, costs={"total_bits": 1}, delta=0.0)
     )
     return config
 

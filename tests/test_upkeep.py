@@ -5,13 +5,12 @@ import io
 import json
 from pathlib import Path
 
-import filelock
 import pytest
 
 from mpsearch.errors import StudyError
 from mpsearch.finetuning import weights_of
 from mpsearch.records import State, TrialRecord
-from mpsearch.runners.inprocess import save_weights, weights_file
+from mpsearch.runners.weights import save_weights, weights_file
 from mpsearch.study import open_study, study_names
 from mpsearch.upkeep import copy_study, delete_study, import_study, rename_study, to_csv, to_json
 
@@ -21,14 +20,14 @@ def study(tiny_study, tiny_engine):
     """A study with a complete, a failed, a broken and a waiting trial, weights, a note, tags and a repeat."""
     made, space = tiny_study("mine", "tpe", "median", 3, {"n_startup_trials": 2}), tiny_engine.network.space
     made.enqueue(space, space.uniform(8), "uniform 8")
-    trial, config, _ = made.ask(space)
-    trial.report(0.25, 0)
+    number, config, _ = made.ask(space)
     curve = [{"loss": 1.5, "val_accuracy": 0.5, "score": 0.25}]
+    made.report(number, 0, 0.25)
     costs = {"total_bits": 12, "parameter_bits": 8, "activation_bits": 4}
     record = TrialRecord(0, State.COMPLETE, metric=0.5, score=0.6, costs=costs, delta=0.2, epochs=1, seconds=1.5,
                          curve=curve)  # fmt: skip
     save_weights(weights_file(made, 0), tiny_engine.network.state(), config)
-    made.complete(trial, record)
+    made.complete(number, record)
     made.fail(made.ask(space)[0], 'TrainingError: [/bold] loss, "nan"')
     made.interrupt(made.ask(space)[0])
     made.tag(["paper", "cifar"])
@@ -83,7 +82,7 @@ def test_a_deleted_study_takes_its_files_with_it_and_no_others(study, tiny_study
 @pytest.mark.parametrize("change", [lambda: rename_study("mine", "new"), lambda: delete_study("mine"),
                                     lambda: copy_study("mine", "new")])  # fmt: skip
 def test_a_study_that_runs_is_left_alone(study, change):
-    with filelock.FileLock(study.folder / "run.lock"), pytest.raises(StudyError, match="another process"):
+    with study.shared(), pytest.raises(StudyError, match="another process"):
         change()
     assert study_names() == ["mine"]
 
@@ -96,8 +95,8 @@ def test_a_copy_has_trials_weights_and_notes_of_its_own(study, tiny_engine):
     assert copy.provenance.id != study.provenance.id
     delete_study("mine")
     assert weights_of(copy, copy.record(0)) is not None
-    trial, _, sequence = copy.ask(tiny_engine.network.space)
-    assert (trial.number, sequence) == (3, 2)  # the queued one, in its place
+    number, _, sequence = copy.ask(tiny_engine.network.space)
+    assert (number, sequence) == (3, 2)  # the queued one, in its place
 
 
 def test_a_copy_has_its_fine_tunings_in_its_own_folder(study):

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpsearch.cli import running, upkeep
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
-from mpsearch.cli import upkeep
 from mpsearch.cli.common import chosen_trials, open_engine, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
@@ -74,6 +74,9 @@ def common(
     ] = False,
 ) -> None:
     """Mixed-precision quantization search for Keras models."""
+
+
+app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
 
 
 @app.command(epilog=examples("train digits.py"))

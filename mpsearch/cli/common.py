@@ -9,8 +9,12 @@ from mpsearch.errors import ConfigError, StudyError
 
 if TYPE_CHECKING:
     from mpsearch.config import Alpha
+    from mpsearch.data import Data
+    from mpsearch.progress import EpochProgress
     from mpsearch.records import TrialRecord
     from mpsearch.searching.engine import Engine
+    from mpsearch.space import ResolvedSpace
+    from mpsearch.spacefile import SpaceFile
     from mpsearch.study import Study
 
 
@@ -68,13 +72,27 @@ def accept_early(study: "Study", accept: bool) -> None:
 
 def open_engine(study: "Study", quiet: bool, accept: bool = False, extra_alphas: "Sequence[Alpha]" = ()) -> "Engine":
     """The engine for a study's space file, if that hasn't changed; a changed one is refused at once."""
+    report = _load(study, quiet, accept)
+    from mpsearch.creation import engine_of
+
+    return engine_of(study, accept, extra_alphas, report, say)
+
+
+def open_inputs(study: "Study", quiet: bool, accept: bool = False) -> "tuple[SpaceFile, Data, ResolvedSpace]":
+    """What other processes build a study's engines of, if that hasn't changed; a changed one is refused at once."""
+    report = _load(study, quiet, accept)
+    from mpsearch.creation import prepared
+
+    return prepared(study, accept, report, say)
+
+
+def _load(study: "Study", quiet: bool, accept: bool) -> "EpochProgress":
+    """Import what takes long, if the study's space file allows to go on; what shows the float model's training."""
     from mpsearch.changes import check_file, space_file_of
+    from mpsearch.progress import EpochProgress
 
     file = space_file_of(study)
     check_file(study, file, accept)
     say_loading(quiet)
     import_tensorflow()
-    from mpsearch.creation import engine_of
-    from mpsearch.progress import EpochProgress
-
-    return engine_of(study, accept, extra_alphas, EpochProgress("float", file.task.float_recipe.epochs, quiet), say)
+    return EpochProgress("float", file.task.float_recipe.epochs, quiet)

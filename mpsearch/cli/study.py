@@ -1,15 +1,15 @@
 """The commands `mpsearch study …`."""
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.common import accept_early, counted, open_engine, say_loading
-from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite, nonempty_name
+from mpsearch.cli import running
+from mpsearch.cli.common import counted, open_engine, say_loading
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
-from mpsearch.cli.tables import config_rows, print_candidates
+from mpsearch.cli.tables import print_best, print_candidates
 from mpsearch.errors import StudyError
 from mpsearch.methods import PRUNERS, SAMPLERS, check_method, describe, parse_options
 
@@ -111,97 +111,7 @@ def create(
     print(f"next: mpsearch study run {study.name}")
 
 
-@app.command(
-    epilog=examples(
-        "study run digits",
-        "study run digits --trials 100",
-        "study run digits --timeout 2h --until-score 1.09 --patience 50",
-        "study run digits --accept-change",
-    )
-)
-def run(
-    name: StudyName,
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Trials that the study shall have in the end.",
-            min=1,
-            show_default="20, where no other end is given",
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Begin no trial after this time of running: 2h, 1h30m, 45s.")
-    ] = None,
-    until_score: Annotated[
-        float | None,
-        typer.Option(metavar="SCORE", help="End when a trial has at least this score.", callback=finite),
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(metavar="N", help="End after N trials in a row without a better score.", min=1)
-    ] = None,
-    accept_change: AcceptChange = False,
-    storage: Storage = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run trials, or go on where a run stopped.
-
-    Ends when the study has --trials of them, or at the first of the other ends that is reached.
-
-    A study whose space file, data or float weights changed is refused, with the difference. --accept-change takes over
-    a change that leaves the choices and the scores' meaning as they are (a recipe, data, float weights): earlier
-    trials stay, marked as trained before the change, and answer no later one. A change of choices, metric, forgiving
-    factor or reference needs a new study.
-    """
-    from mpsearch.cli.output import print_json
-    from mpsearch.progress import RunProgress
-    from mpsearch.ranking import ranked
-    from mpsearch.runners.limits import Limits, parse_duration
-    from mpsearch.study import open_study
-
-    seconds = None if timeout is None else parse_duration(timeout)
-    if (trials, seconds, until_score, patience) == (None, None, None, None):
-        trials = 20
-    limits = Limits(trials, seconds, until_score, patience)
-    study = open_study(name, storage)
-    ended = limits.reached(study.records(), time.monotonic())
-    if ended is not None:
-        accept_early(study, accept_change)
-        if as_json:
-            print_json([candidate.to_json() for candidate in ranked(study, 1)])
-        else:
-            print(
-                f"{name} has {counted(study.finished, 'trial')} already{ended and ', and is at its end: '}{ended}; "
-                f"for more give --trials {study.finished + 20}"
-            )
-        return
-    quiet = quiet or as_json
-    engine = open_engine(study, quiet, accept_change)
-    from mpsearch.runners.inprocess import run as run_trials
-
-    if not study.kept("float"):
-        study.keep("float", {"validation": engine.float_metric()})
-    best = study.best()
-    progress = RunProgress(
-        trials, study.finished, best[0].score if best else None, engine.task.training.epochs, engine.task.metric, quiet
-    )
-    try:
-        with progress:
-            ended = run_trials(study, engine, limits, progress)
-    except KeyboardInterrupt:
-        done, again = counted(study.finished, "trial"), ""
-        if trials is not None:
-            done, again = f"{study.finished} of {counted(trials, 'trial')}", f" --trials {trials}"
-        sys.exit(
-            f"interrupted after {done}; go on with: mpsearch study run {name}{again or ' and the options as before'}"
-        )
-    if as_json:
-        print_json([candidate.to_json() for candidate in ranked(study, 1)])
-        return
-    _print_best(study, 1)
-    if ended:
-        print(f"ended after {counted(study.finished, 'trial')}: {ended}")
+app.command(epilog=running.RUN_EXAMPLES)(running.run)
 
 
 @app.command(
@@ -340,7 +250,7 @@ def best(
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, top)])
     else:
-        _print_best(study, top)
+        print_best(study, top)
 
 
 @app.command(epilog=examples("study repeat digits --top 3 --repeats 4", "study repeat digits --trial 12"))
@@ -393,15 +303,3 @@ def _float_metric(study: "Study") -> str:
 
 def _method(name: str, options: "Mapping[str, object]") -> str:
     return name + "".join(f" {key}={value}" for key, value in options.items())
-
-
-def _print_best(study: "Study", top: int) -> None:
-    from mpsearch.cli.output import print_table
-    from mpsearch.ranking import doubts, ranked
-
-    candidates = ranked(study, top)
-    print_candidates(candidates, study.provenance.metric, f"{study.name}: best")
-    for line in doubts(candidates, study.name):
-        print(line)
-    for candidate in candidates:
-        print_table(config_rows(candidate.record), f"trial {candidate.record.number}: bits")

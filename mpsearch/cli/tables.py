@@ -10,6 +10,7 @@ from mpsearch.records import TrialRecord
 
 if TYPE_CHECKING:
     from mpsearch.ranking import Candidate
+    from mpsearch.study import Study
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -49,6 +50,18 @@ def print_candidates(candidates: "Sequence[Candidate]", metric: str, title: str)
                 f"trial {candidate.record.number}, fine-tuned{changed}: {metric} {tuned['validation']:.4f} on "
                 f"validation, {tuned['test']:.4f} on test, gap {gap(tuned):+.4f}"
             )
+
+
+def print_best(study: "Study", top: int) -> None:
+    """Print a study's best configs, what is to be said of their order, and the widths of each."""
+    from mpsearch.ranking import doubts, ranked
+
+    candidates = ranked(study, top)
+    print_candidates(candidates, study.provenance.metric, f"{study.name}: best")
+    for line in doubts(candidates, study.name):
+        print(line)
+    for candidate in candidates:
+        print_table(config_rows(candidate.record), f"trial {candidate.record.number}: bits")
 
 
 def print_trial(record: TrialRecord, metric: str, note: str = "") -> None:

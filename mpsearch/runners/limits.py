@@ -38,6 +38,11 @@ class Limits:
         if self.score is not None and not math.isfinite(self.score):
             raise ConfigError(f"`score` must be a number that a trial can reach, but got {self.score}")
 
+    def taken(self, records: Sequence[TrialRecord]) -> bool:
+        """Whether the trials that ended, with those that run now, are all that there shall be."""
+        counted = sum(record.state in (*_ENDED, State.RUNNING) for record in records)
+        return self.trials is not None and counted >= self.trials
+
     def reached(self, records: Sequence[TrialRecord], started: float) -> str | None:
         """Why a run is at its end, None where it isn't; empty where it has all its trials.
 

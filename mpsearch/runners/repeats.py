@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mpsearch.errors import StudyError, TrainingError
 from mpsearch.ranking import Candidate, ranked, repeat_key
 from mpsearch.records import TrialRecord
-from mpsearch.runners.inprocess import Progress
+from mpsearch.runners.ledger import Progress
 from mpsearch.searching.engine import Engine
 from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import Study

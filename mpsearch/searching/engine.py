@@ -12,11 +12,12 @@ import numpy as np
 
 from mpsearch.batches import Ends
 from mpsearch.config import Alpha, Config
-from mpsearch.costs.bits import BitCost, Bits
+from mpsearch.costs.bits import Bits
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError
 from mpsearch.floatmodel import float_model
 from mpsearch.network.elastic import CALIBRATION_SAMPLES, ElasticNetwork
+from mpsearch.searching.scoring import Scoring
 from mpsearch.spacefile import SpaceFile
 from mpsearch.task import Distillation, Task, Training
 from mpsearch.training import History, Report, Session
@@ -51,6 +52,7 @@ class Engine:
     Attributes:
         task, data: of the space file.
         network: the elastic network, with float weights.
+        scoring: what its configs cost and score.
         cost: the bit cost of its configs.
     """
 
@@ -68,7 +70,8 @@ class Engine:
         self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
         samples = self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x))
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
-        self.cost = BitCost(self.network.facts, file.reference)
+        self.scoring = Scoring.of(file, self.network.facts)
+        self.cost = self.scoring.cost
         self._sessions: dict[tuple[str, Distillation | None], Session] = {}
 
     def session(self, recipe: Training | str) -> Session:
@@ -94,11 +97,11 @@ class Engine:
 
     def score(self, metric: float, costs: Bits) -> float:
         """The score of a metric at a cost."""
-        return self.file.forgiving.score(metric, costs.total_bits, self.cost.reference_cost.total_bits)
+        return self.scoring.score(metric, costs)
 
     def delta(self, costs: Bits) -> float:
         """The Forgiving Factor's δ of a cost, a fraction."""
-        return self.file.forgiving.delta(costs.total_bits, self.cost.reference_cost.total_bits)
+        return self.scoring.delta(costs)
 
     def train(
         self,

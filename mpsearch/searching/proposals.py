@@ -3,8 +3,10 @@
 A database takes a write for each parameter that a sampler suggests: with 184 sites that is seconds. On a copy in
 memory it is a fraction of one, and the whole trial is then stored at once.
 
-The copy holds the trials that ended, in order of their places in the study, without those that were cut off. So a
-proposal depends on the seed, the place and the results before it alone, not on interruptions.
+The copy holds the trials that ended, without those that were cut off, and those that other processes train now: tpe
+takes these for bad ones ("constant liar"), so that workers look at different places. What ended is copied in the order
+of places in the study. So where one process trains one trial after the other, a proposal depends on the seed, the place
+and the results before it alone, not on interruptions.
 """
 
 import warnings
@@ -44,27 +46,31 @@ class Proposer:
 
     def __init__(self, sampler: str, options: Mapping[str, Value], seed: int) -> None:
         self._sampler, self._options, self._seed = sampler, options, seed
-        self._copied: list[int] = []
-        self._asked: tuple[int, int] | None = None  # id in the copy, and place, of a trial that hasn't ended there
-        self._study = _empty()
+        self._asked: int | None = None  # id in the copy of a proposal that isn't a trial yet
+        self._begin()
 
     def propose(
         self,
         ended: Sequence[FrozenTrial],
+        running: Sequence[FrozenTrial],
         distributions: Mapping[str, BaseDistribution],
         sequence: int,
         allowed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda parameters: parameters,
+        salt: str = "",
     ) -> Proposal:
         """The next proposal.
 
         Args:
             ended: complete, pruned and failed trials, in order of their places.
+            running: trials that are being trained.
             distributions: of the parameters.
             sequence: place of the trial that is asked for.
             allowed: moves parameters into the space's limits; samplers learn from what it gives.
+            salt: makes proposals for one place differ, where several processes propose at the same time.
         """
-        self._copy(ended)
-        self._study.sampler = make_sampler(self._sampler, derived_seed(self._seed, sequence, "sampler"), self._options)
+        self._copy(ended, running)
+        seed = derived_seed(self._seed, sequence, f"sampler{salt}")
+        self._study.sampler = make_sampler(self._sampler, seed, self._options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = self._study.ask(dict(distributions))
@@ -73,28 +79,48 @@ class Proposer:
             if value != trial.params[name]:
                 kind = distributions[name]
                 storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
-        self._asked = (trial._trial_id, sequence)
+        self._asked = trial._trial_id
         return Proposal(parameters, dict(storage.get_trial_system_attrs(trial._trial_id)))
 
-    def _copy(self, ended: Sequence[FrozenTrial]) -> None:
-        """Bring the copy up to date; made anew where it isn't the beginning of what ended."""
-        known, numbers = len(self._copied), [trial.number for trial in ended]
-        fits = numbers[:known] == self._copied
-        if fits and self._asked is not None:  # a queued trial was asked for its memory alone
-            fits = len(ended) > known and ended[known].user_attrs.get("sequence") == self._asked[1]
-            fits = fits and ended[known].params == self._study._storage.get_trial(self._asked[0]).params
-        if not fits:
-            self._study, self._asked, known = _empty(), None, 0
+    def begun(self, number: int) -> None:
+        """Tell that the last proposal is trained now, as the trial with this number; else it is forgotten."""
+        assert self._asked is not None
+        self._open[number], self._asked = self._asked, None
+
+    def _begin(self) -> None:
+        self._study = _empty()
+        self._ended: set[int] = set()  # numbers of the trials that ended, of those in the copy
+        self._open: dict[int, int] = {}  # numbers of the trials that run there, to their ids in it
+        self._asked = None
+        self._latest, self._in_order = (-1, -1), True  # the last place that was copied, and whether none came late
+
+    def _copy(self, ended: Sequence[FrozenTrial], running: Sequence[FrozenTrial]) -> None:
+        """Bring the copy up to date; made anew where a trial vanished from the study, or came late to one process."""
+        numbers, alive = {trial.number for trial in ended}, {trial.number for trial in running}
+        late = not self._in_order or any(_place(t) < self._latest for t in ended if t.number not in self._ended)
+        vanished = not (self._ended <= numbers and self._open.keys() <= numbers | alive)
+        if self._asked is not None or vanished or (late and not running):
+            self._begin()
         storage, study_id = self._study._storage, self._study._study_id
-        for trial in ended[known:]:
-            if self._asked is None:
-                storage.create_new_trial(study_id, template_trial=_bare(trial))
+        for trial in ended:
+            if trial.number in self._ended:
                 continue
-            for step, value in trial.intermediate_values.items():
-                storage.set_trial_intermediate_value(self._asked[0], step, value)
-            storage.set_trial_state_values(self._asked[0], trial.state, trial.values)
-            self._asked = None
-        self._copied = numbers
+            if (copied := self._open.pop(trial.number, None)) is None:
+                storage.create_new_trial(study_id, template_trial=_bare(trial))
+            else:
+                for step, value in trial.intermediate_values.items():
+                    storage.set_trial_intermediate_value(copied, step, value)
+                storage.set_trial_state_values(copied, trial.state, trial.values)
+            self._ended.add(trial.number)
+            self._in_order = self._in_order and _place(trial) > self._latest
+            self._latest = max(self._latest, _place(trial))
+        for trial in running:
+            if trial.number not in self._open:
+                self._open[trial.number] = storage.create_new_trial(study_id, template_trial=_bare(trial))
+
+
+def _place(trial: FrozenTrial) -> tuple[int, int]:
+    return trial.user_attrs.get("sequence", -1), trial.number
 
 
 def _empty() -> optuna.Study:

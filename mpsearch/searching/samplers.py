@@ -57,7 +57,7 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
         )
     samplers = optuna.samplers
     makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, **given),
+        "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, **given),
         "gp": lambda: samplers.GPSampler(seed=seed, **given),
         "nsga2": lambda: _NSGAII(seed=seed, **given),
         "cmaes": lambda: samplers.CmaEsSampler(

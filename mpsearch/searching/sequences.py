@@ -1,7 +1,9 @@
 """Samplers that know their n-th config: random, the grid, and low-discrepancy sequences."""
 
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count, islice
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -11,6 +13,25 @@ from mpsearch.methods import Value
 from mpsearch.searching.parameters import config_of, distributions
 from mpsearch.searching.samplers import derived_seed
 from mpsearch.space import ResolvedSpace
+
+WINDOW = 64  # indices among which a process chooses where others choose as well
+
+
+def free_index(name: str, space: ResolvedSpace, taken: Collection[int], salt: str = "") -> int | None:
+    """The next index that isn't taken; with a salt one of the next few, so that processes seldom choose the same.
+
+    Args:
+        name: of the sampler.
+        space: what is searched.
+        taken: indices of the trials that there are.
+        salt: unique to a process; empty where only one asks.
+
+    Returns:
+        None where a grid has no more.
+    """
+    known = range(space.size) if name == "grid" and space.size < sys.maxsize else count()
+    free = list(islice((index for index in known if index not in taken), WINDOW if salt else 1))
+    return random.Random(f"{salt} {len(taken)}").choice(free) if free else None
 
 
 def nth_config(name: str, space: ResolvedSpace, index: int, seed: int, options: Mapping[str, Value]) -> Config | None:

@@ -7,14 +7,15 @@ import sys
 import time
 from pathlib import Path
 
-import filelock
 import optuna
 import pytest
 
 from mpsearch.errors import DataError, StudyError
 from mpsearch.records import State
-from mpsearch.runners.inprocess import KEPT_WEIGHTS, load_weights, run, save_weights, weights_file
+from mpsearch.runners.inprocess import run
+from mpsearch.runners.weights import KEPT, load_weights, save_weights, weights_file
 from mpsearch.searching.engine import Outcome
+from mpsearch.searching.scoring import Scoring
 from mpsearch.study import Study, open_study
 from mpsearch.training import History
 
@@ -105,8 +106,8 @@ def test_ctrl_c_just_after_a_trial_ended_leaves_it_as_it_ended(tiny_study, tiny_
 
     complete = study.complete
 
-    def completed_and_interrupted(trial, record):
-        complete(trial, record)
+    def completed_and_interrupted(number, record):
+        complete(number, record)
         raise KeyboardInterrupt
 
     study.complete = completed_and_interrupted
@@ -197,7 +198,7 @@ def test_a_death_before_any_write_loses_nothing_and_changes_nothing(
     assert attempt(whole, storage)
     expected, writes = told(whole.records()), storage.writes
     assert len(expected) == trials
-    assert writes > 10 * trials
+    assert writes > 3 * trials
     for first in range(0, writes, 1 if sampler in ("tpe", "grid") else 3):
         for second in (None, *range(first % 9, writes, 9)) if first % 6 == 0 else (None,):
             study, storage = new()
@@ -270,8 +271,8 @@ def test_the_median_pruner_stops_hopeless_trials_and_keeps_their_curve(tiny_stud
     study = tiny_study(pruner="median", pruner_options={"n_startup_trials": 5})
     space = tiny_engine.network.space
     run(study, tiny_engine, 5, Silent())
-    score = tiny_engine.score
-    monkeypatch.setattr(tiny_engine, "score", lambda metric, costs: score(metric, costs) / 100)
+    score = Scoring.score
+    monkeypatch.setattr(Scoring, "score", lambda self, metric, costs: score(self, metric, costs) / 100)
     study.enqueue(space, space.uniform(4), "hopeless")
     run(study, tiny_engine, 6, Silent())
     pruned = study.records()[-1]
@@ -329,11 +330,11 @@ def test_grid_visits_every_config_once_and_then_says_so(tiny_study, tiny_engine,
 
 
 def test_only_the_best_weights_are_kept(tiny_study, tiny_engine, monkeypatch):
-    monkeypatch.setattr("mpsearch.runners.inprocess.KEPT_WEIGHTS", 2)
+    monkeypatch.setattr("mpsearch.runners.weights.KEPT", 2)
     study = tiny_study()
     run(study, tiny_engine, 4, Silent())
     assert {path.name for path in study.folder.glob("*.npz")} == {f"trial-{r.number}.npz" for r in study.best(2)}
-    assert KEPT_WEIGHTS >= 2
+    assert KEPT >= 2
 
 
 def test_weights_of_another_config_are_refused(tiny_study, tiny_engine):
@@ -345,10 +346,10 @@ def test_weights_of_another_config_are_refused(tiny_study, tiny_engine):
         load_weights(path, space.uniform(4))
 
 
-def test_a_study_is_run_by_one_process_at_a_time(tiny_study, tiny_engine):
+def test_a_study_that_is_being_changed_is_not_run(tiny_study, tiny_engine, monkeypatch):
     study = tiny_study()
-    study.folder.mkdir(parents=True)
-    with filelock.FileLock(study.folder / "run.lock"), pytest.raises(StudyError, match="another process is running"):
+    monkeypatch.setattr("mpsearch.study.LOCK_WAIT", 0.1)
+    with study.exclusive(), pytest.raises(StudyError, match="another process is changing the study `tiny`"):
         run(study, tiny_engine, 1, Silent())
 
 

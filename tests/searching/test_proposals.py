@@ -62,13 +62,13 @@ def go_on(study, trials, broken=(), space=SPACE):
     """Run a study until it has so many trials; asks with a number in `broken` are cut off, by death or by the user."""
     asked = 0
     while study.finished < trials:
-        trial, config, _ = study.ask(space)
+        number, config, _ = study.ask(space)
         asked += 1
         if asked in broken:
-            study.interrupt(trial) if asked % 2 else study.recover()
+            study.interrupt(number) if asked % 2 else study.recover()
             continue
         score = sum(1 / spec.bits for spec in config.values()) + (config["a/kernel"].bits == 4)
-        study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=1.0, score=score))
+        study.complete(number, TrialRecord(number, State.COMPLETE, metric=1.0, score=score))
     done = [record for record in study.records() if record.state is State.COMPLETE]
     return sorted((record.sequence, record.fingerprint) for record in done)
 
@@ -95,12 +95,12 @@ def test_a_proposal_from_the_copy_is_that_of_optuna_on_the_study_itself(tmp_path
     name, options = CASES[case]
     study = new(tmp_path, name, options)
     go_on(study, 12)
-    trial, _, sequence = study.ask(SPACE)
+    number, _, sequence = study.ask(SPACE)
     reference = optuna.create_study(direction="maximize")
     for frozen in study.frozen_trials()[:12]:
         reference.add_trial(frozen)
     reference.sampler = make_sampler(name, derived_seed(0, sequence, "sampler"), options)
-    assert reference.ask(distributions(SPACE)).params == trial.params
+    assert reference.ask(distributions(SPACE)).params == study.frozen_trials()[number].params
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -213,18 +213,18 @@ def pruned(study, seed=0, broken=()):
     study._study.pruner = make_pruner("hyperband", {"min_resource": 1, "max_resource": 9}, seed)
     lengths, asked = {}, 0
     while study.finished < 30:
-        trial, _, sequence = study.ask(SPACE)
+        number, _, sequence = study.ask(SPACE)
         asked += 1
         for epoch in range(9):
-            trial.report((sequence * 7 % 10) / 10 + 0.01 * epoch, epoch)
+            hopeless = study.report(number, epoch, (sequence * 7 % 10) / 10 + 0.01 * epoch)
             if asked in broken and epoch == 4:
                 study.recover()
                 break
-            if trial.should_prune():
-                study.fail(trial, "pruned", pruned=True)
+            if hopeless:
+                study.fail(number, "pruned", pruned=True)
                 break
         else:
-            study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.5))
+            study.complete(number, TrialRecord(number, State.COMPLETE, metric=0.5, score=0.5))
         lengths[sequence] = epoch + 1
     return lengths
 

@@ -1,0 +1,204 @@
+"""How a study's throughput grows with its workers: `python benchmarks/scaling.py`; prints JSON lines, writes a plot.
+
+    python benchmarks/scaling.py simulated --kinds processes journal postgres grpc ray --workers 1 4 8 32
+    python benchmarks/scaling.py real                               # training in 1 and 2 processes
+    python benchmarks/scaling.py simulated --write studies/scaling  # kept in records.json
+
+Simulated: a trial sleeps 2 s in place of training, in 3 epochs; the space has 12 sites, the sampler is random. Measured
+is the time from when all workers are ready until the last trial ended. Ideal is as many trials in that time as workers
+that do nothing else would sleep through. Overhead is what a trial takes beyond its 2 s.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = str(ROOT)
+
+from benchmarks import simulation
+from mpsearch.config import Config
+from mpsearch.records import TrialRecord
+from mpsearch.runners.limits import Limits
+from mpsearch.runners.processes import run_in_processes
+
+SECONDS = 2.0
+ROUNDS = 8  # trials of each worker
+REAL_TRIALS = 20
+
+
+class Clock:
+    """Notes when trials begin and end, in a run of this process."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers, self.begun, self.ended = workers, math.inf, -math.inf
+        self._started = 0
+
+    def trial_started(self, number: int, config: Config) -> None:
+        self._started += 1
+        if self._started == self._workers:  # all are ready
+            self.begun = time.perf_counter()
+
+    def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+        return
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.ended = time.perf_counter()
+
+    def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
+        return
+
+    def seconds(self) -> float:
+        return self.ended - self.begun
+
+
+def by_processes(workers: int, trials: int, folder: Path) -> float:
+    """Local processes of one parent, which writes to SQLite."""
+    url = f"sqlite:///{folder / 's.db'}"
+    study, clock = simulation.create("scaling", url), Clock(workers)
+    file = replace(simulation.FILE, path=folder / f"{SECONDS}.py")
+    module = "benchmarks.simulation_worker"
+    run_in_processes(study, file, simulation.space(), Limits(trials), clock, workers, module=module)
+    return clock.seconds()
+
+
+def by_ray(workers: int, trials: int, folder: Path) -> float:
+    """Ray actors of one driver, which writes to SQLite; each is given the share of a CPU that lets all of them run."""
+    from benchmarks.simulation_ray import run
+
+    study, clock = simulation.create("scaling", f"sqlite:///{folder / 's.db'}"), Clock(workers)
+    run(study, Limits(trials), clock, workers, SECONDS)
+    return clock.seconds()
+
+
+def standalone(url: str, workers: int, trials: int) -> float:
+    """Workers of a storage, as `mpsearch worker` is one."""
+    simulation.create("scaling", url)
+    begin = time.time() + 5 + 2.5 * workers / (os.cpu_count() or 1)
+    command = [sys.executable, "-m", "benchmarks.simulation", url, "scaling", "--trials", str(trials)]
+    command += ["--seconds", str(SECONDS), "--begin", str(begin)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    last = begin
+    for process in processes:
+        out, _ = process.communicate()
+        assert process.returncode == 0
+        said = [json.loads(line) for line in out.splitlines()]
+        assert said[0]["began"] - begin < 0.5, "a worker wasn't ready in time: give it longer to begin"
+        last = max([last, *(line["at"] for line in said if "ended" in line)])
+    return last - begin
+
+
+def by_journal(workers: int, trials: int, folder: Path) -> float:
+    """Workers of one journal file."""
+    return standalone(f"journal:///{folder / 's.log'}", workers, trials)
+
+
+def by_postgres(workers: int, trials: int, folder: Path) -> float:
+    """Workers of a PostgreSQL server on this machine."""
+    from tests.postgres import Postgres, programs
+
+    found = programs()
+    assert found is not None, "install the Debian package postgresql"
+    server = Postgres(found)
+    server.start()
+    try:
+        return standalone(server.create_database(), workers, trials)
+    finally:
+        server.remove()
+
+
+def by_grpc(workers: int, trials: int, folder: Path) -> float:
+    """Workers of a gRPC proxy in front of an SQLite file."""
+    from tests.ports import free_port
+
+    port, behind = free_port(), f"sqlite:///{folder / 's.db'}"
+    simulation.create("other", behind)
+    program = "from mpsearch.cli.app import main; main()"
+    serve = [sys.executable, "-c", program, "storage", "serve", "--storage", behind, "--port", str(port)]
+    server = subprocess.Popen(serve, stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(8)
+        return standalone(f"grpc://127.0.0.1:{port}", workers, trials)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+KINDS: dict[str, Callable[[int, int, Path], float]] = {
+    "processes": by_processes,
+    "journal": by_journal,
+    "postgres": by_postgres,
+    "grpc": by_grpc,
+    "ray": by_ray,
+}
+
+
+def simulated(kind: str, workers: int) -> dict[str, Any]:
+    """One row: a kind with a number of workers."""
+    trials = workers * ROUNDS
+    with tempfile.TemporaryDirectory(prefix="mpsearch-scaling-") as folder:
+        seconds = KINDS[kind](workers, trials, Path(folder))
+    ideal = trials * SECONDS / workers
+    return {
+        "kind": kind,
+        "workers": workers,
+        "trials": trials,
+        "seconds": round(seconds, 2),
+        "of ideal": round(ideal / seconds, 3),
+        "overhead_ms": round(1000 * (seconds * workers / trials - SECONDS)),
+        "cores": os.cpu_count(),
+    }
+
+
+def real(workers: int) -> dict[str, Any]:
+    """One row: `spaces/digits.py` trained in this many local processes, which share the cores."""
+    from mpsearch.creation import provenance_of, resolve
+    from mpsearch.floatmodel import float_model
+    from mpsearch.spacefile import find_space_file, load_space_file
+    from mpsearch.study import create_study
+
+    file = load_space_file(find_space_file("digits.py"))
+    data = file.task.data()
+    space = resolve(file, data)
+    float_model(file.task, data, file.path.parent)
+    with tempfile.TemporaryDirectory(prefix="mpsearch-scaling-") as folder:
+        made = provenance_of(file, data, space, 0, "random", "none")
+        study = create_study("scaling", made, f"sqlite:///{folder}/s.db")
+        clock = Clock(workers)
+        run_in_processes(study, file, space, Limits(REAL_TRIALS), clock, workers)
+    row = {"kind": "training", "workers": workers, "trials": REAL_TRIALS, "seconds": round(clock.seconds(), 2)}
+    return row | {"cores": os.cpu_count()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["simulated", "real"])
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--workers", nargs="*", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--write", type=Path, help="folder for records.json; rows kept there stay")
+    options = parser.parse_args()
+    records = options.write / "records.json" if options.write else None
+    rows = json.loads(records.read_text()) if records and records.exists() else []
+    kinds, counts = (options.kinds, options.workers) if options.what == "simulated" else (["training"], [1, 2])
+    for kind in kinds:
+        for workers in counts:
+            row = real(workers) if options.what == "real" else simulated(kind, workers)
+            print(json.dumps(row), flush=True)
+            rows = [r for r in rows if (r["kind"], r["workers"]) != (kind, workers)] + [row]
+            if records:
+                records.parent.mkdir(parents=True, exist_ok=True)
+                records.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Leases: which process holds a running trial, and whether it still lives.
+
+A running trial names its holder. The holder counts a number in the study up, its heartbeat, for as long as it has the
+trial; another process takes the trial to be dead when that number stands still for long enough by its own clock. No
+two clocks are compared, so it doesn't matter whether they agree. A holder on the same machine is looked up among the
+machine's processes, which needs no waiting.
+
+Optuna's heartbeats work neither with ask and tell nor with journal files or its gRPC proxy.
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_held_here: dict[str, set[int]] = {}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often leases are renewed, and how long without a renewal is taken for a death; in seconds.
+
+    Attributes:
+        renew: between two heartbeats.
+        grace: that a heartbeat may stand still.
+        confirm: that it must stand still once more after that. While a database was away nobody could renew anything:
+            whoever looks first when it is back mustn't take all others for dead.
+    """
+
+    renew: float = 15.0
+    grace: float = 120.0
+    confirm: float = 30.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a trial.
+
+    Attributes:
+        token: unique to one run.
+        machine: where its process runs; processes of one machine see each other's ids.
+        process: its id.
+        began: when the process began, in a form that only tells processes with one id apart; empty where unknown.
+    """
+
+    token: str
+    machine: str
+    process: int
+    began: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(vars(self))
+
+
+def holder_of(attributes: Mapping[str, Any]) -> Holder | None:
+    """The holder that a trial's attributes name, None where they name none."""
+    known = attributes.get("holder")
+    return Holder(**known) if known else None
+
+
+@contextmanager
+def holding() -> Iterator[tuple[Holder, set[int]]]:
+    """Make this process a holder: who it is, and the numbers of the trials that it has, kept by the caller."""
+    process = os.getpid()
+    holder = Holder(secrets.token_hex(6), _machine(), process, _began(process))
+    held = _held_here[holder.token] = set()
+    try:
+        yield holder, held
+    finally:
+        del _held_here[holder.token]
+
+
+class Watch:
+    """Watches heartbeats of other processes' trials.
+
+    Args:
+        pace: of the leases.
+        clock: seconds that only go up; this process's own.
+    """
+
+    def __init__(self, pace: Pace | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pace, self._clock = pace or Pace(), clock
+        self._seen: dict[Hashable, tuple[Any, float, float | None]] = {}
+
+    def is_dead(self, number: int, attributes: Mapping[str, Any]) -> bool:
+        """Whether a running trial has lost its process.
+
+        Args:
+            number: of the trial.
+            attributes: of the trial, as they are now.
+        """
+        holder = holder_of(attributes)
+        if holder is None:  # it was begun by a version without leases, or by another program
+            return True
+        if holder.token in _held_here:
+            return number not in _held_here[holder.token]
+        if holder.machine == _machine():
+            return holder.process == os.getpid() or _began(holder.process) != holder.began
+        now, sign = self._clock(), (holder.token, attributes.get("beat", 0))
+        known, since, suspected = self._seen.get(number, (None, now, None))
+        if known != sign:
+            self._seen[number] = (sign, now, None)
+            return False
+        if suspected is not None:
+            return now - suspected >= self._pace.confirm
+        if now - since >= self._pace.grace:
+            self._seen[number] = (sign, since, now)
+        return False
+
+
+def _machine() -> str:
+    """The host, its boot, and the namespace of its process ids: containers of one host don't see each other's."""
+    try:
+        boot, ids = Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")
+    except OSError:  # only Linux has them
+        boot, ids = "", ""
+    return f"{socket.gethostname()}/{boot}/{ids}"
+
+
+def _began(process: int) -> str:
+    """When a process began, empty where that isn't known; `gone` where there is no such process, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return "gone" if Path("/proc/self/stat").exists() else _alive(process)
+    except OSError:
+        return _alive(process)
+    return "gone" if fields[0] in "ZX" else fields[19]
+
+
+def _alive(process: int) -> str:
+    """As `_began`, where there is no /proc."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return "gone"
+    except OSError:  # it is another user's
+        return ""
+    return ""

@@ -1,0 +1,270 @@
+"""The ledger: what stands between a study and whoever trains its trials.
+
+It says which config is trained next, takes what becomes of it, and writes both to the study. Runners (this process,
+local processes, Ray) differ in where they train; all else is here, once.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+import optuna
+
+from mpsearch.config import Config
+from mpsearch.costs.bits import Bits
+from mpsearch.errors import MpsearchError
+from mpsearch.leases import Pace, Watch, holding
+from mpsearch.records import State, TrialRecord
+from mpsearch.runners.job import Job
+from mpsearch.runners.limits import Limits
+from mpsearch.runners.weights import forget_weights
+from mpsearch.searching.samplers import derived_seed
+from mpsearch.searching.scoring import Scoring
+from mpsearch.space import ResolvedSpace
+from mpsearch.spacefile import SpaceFile
+from mpsearch.study import SearchEndedError, Study
+
+POLL = 1.0  # seconds between looks at what other processes do, where nothing else is to be done
+
+
+class Progress(Protocol):
+    """What a run tells of itself."""
+
+    def trial_started(self, number: int, config: Config) -> None:
+        """A trial begins."""
+
+    def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+        """An epoch of a trial ended; `logs` has its score as well."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial ended, in whatever way."""
+
+    def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
+        """Repeat `index` (from 1) of a trial ended, with a score or a cause of failure."""
+
+
+@dataclass
+class _Open:
+    """A trial that this process has.
+
+    Attributes:
+        job: what is trained.
+        costs: of its config.
+        began: when, by this process's clock.
+        curve: logs of its epochs.
+        pruned: why the pruner stopped it; empty where it didn't.
+        beat: number of its last heartbeat.
+    """
+
+    job: Job
+    costs: Bits
+    began: float
+    curve: list[dict[str, float]] = field(default_factory=list)
+    pruned: str = ""
+    beat: int = 0
+
+
+class Ledger:
+    """Gives out the trials of a run and takes their results; to be entered as a context.
+
+    Leaving it by Ctrl-C, or by a mistake that is no config's fault, queues the configs of unfinished trials again;
+    leaving it by another error fails them.
+
+    Args:
+        study: made for the space.
+        file: says how scores are made.
+        space: what is searched.
+        limits: when the run ends.
+        progress: is told what happens.
+        alone: whether only this process asks for trials; others that ask at the same time must get other proposals.
+        pace: of leases.
+
+    Attributes:
+        ended: None while the run goes on; then why it ended before it had all trials, empty where it has them.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        file: SpaceFile,
+        space: ResolvedSpace,
+        limits: Limits,
+        progress: Progress,
+        alone: bool = True,
+        pace: Pace | None = None,
+    ) -> None:
+        self._study, self._space, self._limits, self._progress = study, space, limits, progress
+        self._scoring = Scoring.of(file, space.facts)
+        self._metric, self._epochs = f"val_{file.task.metric}", file.task.training.epochs
+        self._alone, self._pace = alone, pace or Pace()
+        self._watch = Watch(self._pace)
+        self._open: dict[int, _Open] = {}
+        self._lock = threading.Lock()  # of `_open`, which the heartbeat reads
+        self._started = time.monotonic()
+        self._closing = threading.Event()
+        self.ended: str | None = None
+
+    def __enter__(self) -> "Ledger":
+        with ExitStack() as stack:
+            stack.enter_context(self._study.shared())
+            self._holder, self._held = stack.enter_context(holding())
+            heartbeat = threading.Thread(target=self._renew, name="leases", daemon=True)
+            heartbeat.start()
+            stack.callback(heartbeat.join)
+            stack.callback(self._closing.set)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            for number in list(self._open):
+                if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+                    self.interrupted(number)
+                elif isinstance(error, MpsearchError):  # it is tried again once that is mended
+                    self.interrupted(number, f"{type(error).__name__}: {error}")
+                else:
+                    self.failed(number, f"{type(error).__name__}: {error}", silent=True)
+
+    def next(self) -> Job | None:
+        """The next trial to train; None where the run is at its end, or nothing can begin now: see `ended`.
+
+        A config that the study trained before is answered from it.
+        """
+        while True:
+            with self._study.look():
+                job, earlier = self._begun()
+            if job is None or earlier is None:
+                return job
+            self._study.answer(job.number, earlier)
+            self._end(job.number)
+
+    def _begun(self) -> tuple[Job | None, TrialRecord | None]:
+        """A trial that runs from now on, and the earlier one that answers it; none where none can begin."""
+        self._study.recover(self._watch)
+        records = self._study.records()
+        self.ended = self._limits.reached(records, self._started)
+        if self.ended is not None or self._limits.taken(records):
+            return None, None
+        try:
+            asked = self._study.ask(self._space, self._holder, "" if self._alone else self._holder.token)
+        except SearchEndedError as error:
+            if not self._study.running():  # one that runs may still be broken off, and its config asked for again
+                self.ended = str(error)
+            return None, None
+        if asked is None:
+            return None, None
+        self._held.add(asked.number)
+        job = Job(asked.number, asked.config, derived_seed(self._study.provenance.seed, asked.sequence, "training"))
+        with self._lock:
+            self._open[job.number] = _Open(job, self._scoring.cost(job.config), time.perf_counter())
+        self._progress.trial_started(job.number, job.config)
+        return job, self._study.earlier(job.config.fingerprint)
+
+    def wait(self, seconds: float = POLL) -> None:
+        """Wait for what other processes do."""
+        time.sleep(seconds)
+
+    def epoch(self, number: int, epoch: int, logs: dict[str, float]) -> bool:
+        """Take the logs of an epoch; whether its training is to be stopped."""
+        trial = self._open[number]
+        score = self._scoring.score(logs[self._metric], trial.costs)
+        trial.curve.append({**logs, "score": score})
+        try:
+            pruned = self._study.report(number, epoch, score)
+        except optuna.exceptions.UpdateFinishedTrialError:  # it was taken for dead
+            return True
+        self._progress.epoch_ended(number, epoch, trial.curve[-1])
+        if pruned and epoch + 1 < self._epochs:  # after the last one nothing is saved
+            trial.pruned = f"pruned after epoch {epoch + 1}: score {score:.4f}"
+        return bool(trial.pruned)
+
+    def prune(self, number: int, epoch: int, by: str) -> None:
+        """Let a running trial count as pruned when its training has been stopped."""
+        self._open[number].pruned = f"pruned by {by} after epoch {epoch + 1}: score {self.score(number):.4f}"
+
+    def score(self, number: int) -> float:
+        """The score of a running trial's last epoch."""
+        return self._open[number].curve[-1]["score"]
+
+    def trained(self, number: int, seconds: float | None = None) -> None:
+        """A trial was trained to its end, or was stopped as `epoch` asked for.
+
+        Args:
+            number: of the trial.
+            seconds: that training took; default: since the trial was given out.
+        """
+        trial = self._open[number]
+        record = self._record(trial, seconds)
+        if trial.pruned:
+            self._ending(number, lambda: self._study.fail(number, trial.pruned, pruned=True, record=record))
+        else:
+            self._ending(number, lambda: self._study.complete(number, record))
+
+    def failed(self, number: int, cause: str, seconds: float | None = None, silent: bool = False) -> None:
+        """A config can't be trained."""
+        record = self._record(self._open[number], seconds)
+        self._ending(number, lambda: self._study.fail(number, cause, record=record), silent)
+
+    def died(self, number: int, cause: str) -> None:
+        """A trial's process died: its config is tried again, `ATTEMPTS` times in all."""
+        self._ending(number, lambda: self._study.lose(number, cause))
+
+    def interrupted(self, number: int, cause: str = "interrupted") -> None:
+        """A trial was cut off through no fault of its config, which is tried again."""
+        self._ending(number, lambda: self._study.interrupt(number, cause), silent=True)
+
+    def _ending(self, number: int, end: Callable[[], None], silent: bool = False) -> None:
+        """End a trial, unless another process took this one for dead and ended it before."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            end()
+        with self._study.look():
+            forget_weights(self._study)
+            self._end(number, silent)
+
+    def _record(self, trial: _Open, seconds: float | None) -> TrialRecord:
+        best = max((logs[self._metric] for logs in trial.curve), default=math.nan)
+        costs = trial.costs
+        return TrialRecord(
+            trial.job.number,
+            State.COMPLETE,
+            metric=None if math.isnan(best) else best,
+            score=None if math.isnan(best) else self._scoring.score(best, costs),
+            costs={
+                "parameter_bits": costs.parameter_bits,
+                "activation_bits": costs.activation_bits,
+                "total_bits": costs.total_bits,
+            },
+            delta=self._scoring.delta(costs),
+            epochs=len(trial.curve),
+            seconds=time.perf_counter() - trial.began if seconds is None else seconds,
+            curve=trial.curve,
+        )
+
+    def _end(self, number: int, silent: bool = False) -> None:
+        self._close(number)
+        if not silent:
+            self._progress.trial_ended(self._study.record(number))
+
+    def _close(self, number: int) -> None:
+        with self._lock:
+            del self._open[number]
+        self._held.discard(number)
+
+    def _renew(self) -> None:
+        """Renew leases until the run ends."""
+        while not self._closing.wait(self._pace.renew):
+            with self._lock:
+                trials = list(self._open.values())
+            for trial in trials:
+                trial.beat += 1
+                try:
+                    self._study.renew(trial.job.number, trial.beat)
+                except Exception:  # ended meanwhile, or the storage is away: the run itself says so
+                    continue

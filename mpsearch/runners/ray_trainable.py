@@ -1,0 +1,101 @@
+"""The Ray Tune trainable: an actor that keeps its network and trains one trial after the other."""
+
+import json
+import os
+import queue
+import threading
+import traceback
+from typing import Any
+
+from ray import put, tune
+
+from mpsearch.config import Config
+from mpsearch.data import Data
+from mpsearch.errors import MpsearchError
+from mpsearch.runners.job import Job
+from mpsearch.runners.setup import Setup, build_engine, grow_gpu_memory, thread_variables
+
+SAID = "mpsearch"
+"""Key of a result under which an actor says what happened, as JSON."""
+WEIGHTS = "weights"
+"""Key of a result under which the trained weights are found: a list with a reference to them."""
+
+
+class TrialTrainable(tune.Trainable):
+    """Trains trials, an epoch a step; Tune's `reset_config` gives it the next one.
+
+    A trial's training runs in a thread, which waits at the end of each epoch until Tune asks for the next step, or
+    takes the trial away.
+    """
+
+    def setup(self, config: dict[str, Any], *given: Any, **parameters: Any) -> None:
+        self._set_up(config, **parameters)
+
+    def _set_up(self, config: dict[str, Any], setup: Setup, data: Data | None, threads: int) -> None:
+        os.environ.update(thread_variables(threads))  # before TensorFlow is imported
+        self._failed: str | None = None
+        self._setup = setup
+        try:
+            grow_gpu_memory()
+            self._engine = build_engine(setup, data)
+            self._float = self._engine.float_metric()
+        except MpsearchError as error:  # said by the first step: an actor that can't be set up would be replaced
+            self._failed = json.dumps({"mistaken": [type(error).__name__, str(error)]})
+        except Exception:
+            self._failed = json.dumps({"crashed": traceback.format_exc()})
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        config = Config.from_json(new_config["config"])
+        self._job = Job(new_config["number"], config, new_config["seed"])
+        self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._failed is not None:
+            return {SAID: self._failed, "done": True}
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._train, daemon=True)
+            self._thread.start()
+        else:
+            self._go_on.put(True)
+        return self._said.get()
+
+    def cleanup(self) -> None:
+        thread = getattr(self, "_thread", None)
+        if thread is not None:
+            self._go_on.put(False)
+            thread.join()
+            self._thread = None
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {}  # a trial that dies begins anew
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing is in it."""
+
+    def _train(self) -> None:
+        try:
+            self._said.put(self._trained())
+        except MpsearchError as error:
+            self._said.put({SAID: json.dumps({"mistaken": [type(error).__name__, str(error)]}), "done": True})
+        except BaseException:
+            self._said.put({SAID: json.dumps({"crashed": traceback.format_exc()}), "done": True})
+
+    def _trained(self) -> dict[str, Any]:
+        from mpsearch.runners.jobs import train
+
+        def report(epoch: int, logs: dict[str, float]) -> bool:
+            said = {"epoch": epoch, "logs": logs, "float": self._float}
+            self._said.put({SAID: json.dumps(said), "epoch": epoch})
+            return not self._go_on.get()
+
+        done = train(self._engine, self._job, report, self._setup.folder)
+        said: dict[str, Any] = {"failed": done.failure, "exhausted": done.exhausted}
+        if done.outcome is None:
+            return {SAID: json.dumps(said), "done": True}
+        said["seconds"] = done.outcome.seconds
+        return {SAID: json.dumps(said), WEIGHTS: [put(list(done.outcome.state))], "done": True}

@@ -1,0 +1,351 @@
+"""Run a study's trials on Ray Tune: on one machine or a cluster.
+
+The driver holds the study: a Searcher gives out its trials and takes their results, a scheduler stops those that its
+pruner, or Tune's ASHA, stops. Ray places the actors, and starts others where they die.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import ray
+    from ray import tune
+    from ray.tune.experiment import Trial
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+    from ray.tune.search import Searcher
+except ImportError as missing:
+    raise ImportError("running on Ray needs ray: pip install 'mpsearch[ray]'") from missing
+
+from mpsearch import errors
+from mpsearch.data import Data
+from mpsearch.errors import ConfigError, MpsearchError, StudyError
+from mpsearch.leases import Pace
+from mpsearch.runners.job import Job
+from mpsearch.runners.ledger import POLL, Ledger, Progress
+from mpsearch.runners.limits import Limits
+from mpsearch.runners.ray_trainable import SAID, WEIGHTS, TrialTrainable
+from mpsearch.runners.setup import portable, setup_of
+from mpsearch.runners.weights import save_weights, weights_file
+from mpsearch.space import ResolvedSpace
+from mpsearch.spacefile import SpaceFile
+from mpsearch.split import Split
+from mpsearch.study import Study
+
+FAILED_STARTS = 3  # actors that end before any has trained
+FETCH = 300.0  # seconds that fetching a trial's weights may take
+_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run as it ends others
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study is the record
+    "RAY_AIR_NEW_OUTPUT": "0",  # the run has its own display
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where and how trials run.
+
+    Attributes:
+        address: of a running cluster, for instance "auto" or "ray://head:10001"; "local" starts Ray on this machine.
+        cpus: of each trial; they are its threads too.
+        gpus: of each trial; a fraction lets trials share one.
+        max_concurrent: trials at the same time; default: as many as the cluster has resources for when the run begins.
+        scheduler: "study" for the study's pruner, "asha" for Tune's ASHA.
+    """
+
+    address: str = "local"
+    cpus: float = 1
+    gpus: float = 0
+    max_concurrent: int | None = None
+    scheduler: str = "study"
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in ("study", "asha"):
+            raise ConfigError(f"`scheduler` must be study or asha, but got {self.scheduler!r}")
+        if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):
+            raise ConfigError(f"a trial needs CPUs or GPUs, but got cpus={self.cpus:g} and gpus={self.gpus:g}")
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise ConfigError(f"`max_concurrent` must be at least 1, but got {self.max_concurrent}")
+
+
+def run_on_ray(
+    study: Study,
+    file: SpaceFile,
+    data: Data,
+    space: ResolvedSpace,
+    limits: Limits,
+    progress: Progress,
+    cluster: Cluster,
+    pace: Pace | None = None,
+) -> str:
+    """Run trials on Ray until a limit is reached; trials that run then are trained to their end.
+
+    Args:
+        study: made for the space.
+        file: what actors build their engines of; it is sent to them with the modules beside it.
+        data: the task's; arrays are sent to the actors, streams are opened there.
+        space: what is searched.
+        limits: when to end.
+        progress: is told what happens.
+        cluster: where and how.
+        pace: of leases.
+
+    Returns:
+        Why the run ended before it had all trials; empty where it has them.
+
+    Raises:
+        ConfigError: the cluster has no node with a trial's resources.
+        StudyError: another process changes the study, there is no cluster at the address, or an actor finds another
+            task than the study's.
+        KeyboardInterrupt: after the running trials were ended cleanly and their configs queued again.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the run says what becomes of trials
+    with tempfile.TemporaryDirectory(prefix="mpsearch-") as folder, _connected(cluster):
+        concurrent = cluster.max_concurrent or _capacity(cluster)
+        sent = all(part is None or isinstance(part, Split) for part in (data.train, data.validation, data.test))
+        setup = portable(setup_of(study, file), file, data)
+        actor = tune.with_parameters(
+            TrialTrainable, setup=setup, data=data if sent else None, threads=max(1, int(cluster.cpus))
+        )
+        with Ledger(study, file, space, limits, progress, pace=pace) as ledger:
+            bridge = _Bridge(study, ledger, concurrent, file.task.training.epochs)
+            tune.run(
+                tune.with_resources(actor, {"cpu": cluster.cpus, "gpu": cluster.gpus}),
+                search_alg=_StudySearcher(bridge),
+                scheduler=_StudyScheduler(bridge, _inner(cluster, bridge)),
+                stop=bridge.stopper,
+                num_samples=-1,
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                storage_path=folder,
+                verbose=0,
+            )
+            if bridge.error is not None:
+                raise bridge.error
+            assert ledger.ended is not None
+            return ledger.ended
+
+
+class _Bridge:
+    """Between Tune's trials and the ledger's.
+
+    Args:
+        study: whose trials they are.
+        ledger: gives them out.
+        concurrent: how many run at the same time.
+        epochs: of a trial.
+
+    Attributes:
+        error: what ends the run, None while it goes on.
+    """
+
+    def __init__(self, study: Study, ledger: Ledger, concurrent: int, epochs: int) -> None:
+        self._study, self._ledger, self._concurrent, self.epochs = study, ledger, concurrent, epochs
+        self._jobs: dict[str, Job] = {}
+        self._causes: dict[str, str] = {}
+        self._nothing_until = 0.0
+        self._lost, self._spoken = 0, False  # actors that died, and whether any ever said something
+        self.error: MpsearchError | None = None
+
+    def next(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial's description for its actor; None where nothing can begin now, FINISHED at the run's end."""
+        if self.error is not None or self._ledger.ended is not None:
+            return str(Searcher.FINISHED)
+        if len(self._jobs) >= self._concurrent or time.monotonic() < self._nothing_until:
+            return None
+        job = self._ledger.next()
+        if job is None:
+            self._nothing_until = time.monotonic() + POLL
+            return None if self._ledger.ended is None else str(Searcher.FINISHED)
+        self._jobs[trial_id] = job
+        return {"number": job.number, "config": job.config.to_json(), "seed": job.seed}
+
+    def epoch(self, trial_id: str, said: dict[str, Any]) -> bool:
+        """Take an epoch; whether the study's pruner stops its trial."""
+        self._spoken = True
+        if not self._study.kept("float"):
+            self._study.keep("float", {"validation": said["float"]})
+        return self._ledger.epoch(self._jobs[trial_id].number, said["epoch"], said["logs"])
+
+    def prune(self, trial_id: str, epoch: int) -> None:
+        """Let Tune's scheduler stop a trial."""
+        self._ledger.prune(self._jobs[trial_id].number, epoch, "Tune's ASHA")
+
+    def score(self, trial_id: str) -> float:
+        """The score of a trial's last epoch."""
+        return self._ledger.score(self._jobs[trial_id].number)
+
+    def lose(self, trial_id: str, cause: str) -> None:
+        """Remember why Tune gave a trial up; `end` comes next."""
+        self._causes[trial_id] = cause
+
+    def end(self, trial_id: str, result: dict[str, Any] | None) -> None:
+        """Take a trial's end; None for the result where its actor died."""
+        job, self._nothing_until = self._jobs.pop(trial_id, None), 0.0
+        if job is None:
+            return
+        if result is None:
+            cause = self._causes.pop(trial_id, "its actor died")
+            self._ledger.died(job.number, cause)
+            self._lost += 1
+            if self._lost >= FAILED_STARTS and not self._spoken:
+                self.error = StudyError(f"{self._lost} actors ended before they could train; of the last one: {cause}")
+            return
+        self._spoken, said = True, json.loads(result[SAID])
+        if "mistaken" in said:
+            name, text = said["mistaken"]
+            self.error = getattr(errors, name, StudyError)(text)
+            self._ledger.interrupted(job.number, f"{name}: {text}")
+        elif "crashed" in said:
+            self.error = StudyError(f"an actor failed where it shouldn't:\n{said['crashed']}")
+            self._ledger.failed(job.number, said["crashed"].strip().splitlines()[-1])
+        elif said.get("failed"):
+            self._ledger.failed(job.number, said["failed"])
+        elif said.get("exhausted"):
+            self._ledger.died(job.number, said["exhausted"])
+        elif WEIGHTS not in result:
+            self._ledger.trained(job.number)
+        else:
+            self._keep(job, result[WEIGHTS][0], said["seconds"])
+
+    def _keep(self, job: Job, weights: Any, seconds: float) -> None:
+        try:
+            state = ray.get(weights, timeout=FETCH)
+        except ray.exceptions.RayError as error:  # the node died after its last word
+            self._ledger.died(job.number, f"its weights were lost: {type(error).__name__}")
+            return
+        save_weights(weights_file(self._study, job.number), state, job.config)
+        self._ledger.trained(job.number, seconds)
+
+    @property
+    def stopper(self) -> "tune.Stopper":
+        """Ends Tune's run where something went wrong."""
+        return _ErrorStopper(self)
+
+
+class _Shared:
+    """Tune copies what it is given; the study is one."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _ErrorStopper(_Shared, tune.Stopper):
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._bridge.error is not None
+
+
+class _StudySearcher(_Shared, Searcher):
+    """Gives out the trials of a study."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__(metric="score", mode="max")
+        self._bridge = bridge
+
+    def suggest(self, trial_id: str) -> Any:  # a trial, None or FINISHED
+        return self._bridge.next(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._bridge.end(trial_id, None if error else result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """The study is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The study is the record."""
+
+
+class _StudyScheduler(_Shared, FIFOScheduler):
+    """Stops what the study's pruner, or a scheduler of Tune's, stops."""
+
+    def __init__(self, bridge: _Bridge, inner: TrialScheduler | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._bridge, self._inner = bridge, inner
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        if self._inner is not None:
+            self._inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        said = json.loads(result[SAID])
+        if "epoch" not in said:
+            return str(TrialScheduler.CONTINUE)
+        if self._bridge.epoch(trial.trial_id, said):
+            return str(TrialScheduler.STOP)
+        last = said["epoch"] + 1 >= self._bridge.epochs
+        if self._inner is not None and not last:
+            result["score"] = self._bridge.score(trial.trial_id)
+            if self._inner.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP:
+                self._bridge.prune(trial.trial_id, said["epoch"])
+                return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        error = trial.get_pickled_error()
+        lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+        self._bridge.lose(trial.trial_id, "its actor died" + (f": {lines[0]} … {lines[-1]}" if lines else ""))
+
+
+def _inner(cluster: Cluster, bridge: _Bridge) -> TrialScheduler | None:
+    if cluster.scheduler != "asha":
+        return None
+    return ASHAScheduler(time_attr="training_iteration", metric="score", mode="max", max_t=max(bridge.epochs, 2))
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[None]:
+    """Connect to the cluster; a connection that is there already is used, and stays."""
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(
+            address=cluster.address,
+            include_dashboard=None if cluster.address != "local" else False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except ConnectionError as error:
+        raise StudyError(
+            f"there is no Ray cluster at {cluster.address}: start one with `ray start --head`, give its address, or "
+            "`local` for one on this machine"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _capacity(cluster: Cluster) -> int:
+    """Trials that the cluster's nodes have resources for.
+
+    Raises:
+        ConfigError: no node has a trial's.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    wanted = {name: amount for name, amount in (("CPU", cluster.cpus), ("GPU", cluster.gpus)) if amount}
+    fits = sum(min(int(node.get(name, 0) / amount) for name, amount in wanted.items()) for node in nodes)
+    if not fits:
+        has = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in ("CPU", "GPU")) for node in nodes)
+        needs = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
+        raise ConfigError(f"a trial needs {needs}, but the cluster's nodes have {has}")
+    return fits

@@ -1,0 +1,55 @@
+"""Trained weights of a study's best trials, kept beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mpsearch.config import Config
+from mpsearch.errors import StudyError
+from mpsearch.study import Study
+
+KEPT = 10  # best trials whose trained weights are kept
+_FINGERPRINT = "config_fingerprint"
+
+
+def weights_file(study: Study, number: int) -> Path:
+    """Where the trained weights and ranges of a trial are kept, while it is among the best."""
+    return weights_path(study.folder, number)
+
+
+def weights_path(folder: Path, number: int) -> Path:
+    """The same, by the study's folder."""
+    return folder / f"trial-{number}.npz"
+
+
+def save_weights(path: Path, state: Sequence[np.ndarray], config: Config) -> None:
+    """Write weights and ranges, and which config they are of, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez(partial, *state, config_fingerprint=np.array(config.fingerprint))
+    partial.replace(path)
+
+
+def load_weights(path: Path, config: Config) -> list[np.ndarray]:
+    """Weights and ranges as `save_weights` wrote them.
+
+    Raises:
+        StudyError: they are of another config.
+    """
+    with np.load(path) as stored:
+        if _FINGERPRINT in stored.files and str(stored[_FINGERPRINT]) != config.fingerprint:  # older files don't say
+            raise StudyError(
+                f"the weights in {path} are of another config ({stored[_FINGERPRINT]} in place of "
+                f"{config.fingerprint}): they were put there from elsewhere, remove them"
+            )
+        return [stored[name] for name in stored.files if name != _FINGERPRINT]
+
+
+def forget_weights(study: Study) -> None:
+    """Remove weights of trials that aren't among the best; those of running trials stay."""
+    running = [trial.number for trial in study.running()]
+    kept = {weights_file(study, number) for number in [*(r.number for r in study.best(KEPT)), *running]}
+    for path in study.folder.glob("trial-*.npz"):
+        if path not in kept:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Running a study on Ray Tune: nodes, actors, pruning, deaths."""
+
+import pytest
+
+ray = pytest.importorskip("ray")
+
+from ray.cluster_utils import Cluster as RayCluster  # noqa: E402
+
+from mpsearch.records import State  # noqa: E402
+from mpsearch.runners.limits import Limits  # noqa: E402
+from mpsearch.runners.ray_tune import Cluster, run_on_ray  # noqa: E402
+from mpsearch.runners.weights import load_weights, weights_file  # noqa: E402
+from mpsearch.study import open_study  # noqa: E402
+
+
+class Shown:
+    """Keeps what a run tells, and does something at an epoch."""
+
+    def __init__(self, at_epoch=lambda spoken: None):
+        self.spoken, self._at_epoch = set(), at_epoch
+
+    def trial_started(self, number, config):
+        """It may have to wait for a node."""
+
+    def epoch_ended(self, number, epoch, logs):
+        self.spoken.add(number)
+        self._at_epoch(self.spoken)
+
+    def trial_ended(self, record):
+        """It may be followed by another one."""
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes, of one CPU each."""
+    noticed = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": noticed}
+    cluster = RayCluster(initialize_head=True, connect=False, head_node_args=head)
+    second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    yield cluster, second
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_study_on_two_nodes_is_whole_though_one_of_them_dies(tiny_study, tiny_engine, nodes):
+    cluster, second = nodes
+    study, died = tiny_study(), []
+
+    def kill_the_node(spoken):
+        if spoken > {0, 1} and not died:  # both nodes train by now
+            died.append(True)
+            cluster.remove_node(second, allow_graceful=False)
+
+    file, data, space = tiny_engine.file, tiny_engine.data, tiny_engine.network.space
+    assert run_on_ray(study, file, data, space, Limits(6), Shown(kill_the_node), Cluster()) == ""
+    records = open_study("tiny").records()
+    states = [record.state for record in records]
+    assert died
+    assert states.count(State.COMPLETE) == 6
+    assert 0 < states.count(State.BROKEN) == len(states) - 6
+    assert sorted(record.sequence for record in records if record.state is State.COMPLETE) == [0, 1, 2, 3, 4, 5]
+    for record in records:
+        if record.state is State.COMPLETE:
+            assert record.epochs == len(record.curve) == 2
+            assert record.metric == max(logs["val_accuracy"] for logs in record.curve)
+    best = study.best()[0]
+    tiny_engine.network.set_config(best.config)
+    tiny_engine.network.load_state(load_weights(weights_file(study, best.number), best.config))
+    session = tiny_engine.session("adam")
+    assert session.evaluate(data, data.validation)["accuracy"] == pytest.approx(best.metric)
