@@ -7,7 +7,7 @@ import threading
 import traceback
 from typing import Any
 
-from ray import put, tune
+from ray import get_runtime_context, put, tune
 
 from mpsearch.config import Config
 from mpsearch.data import Data
@@ -34,7 +34,7 @@ class TrialTrainable(tune.Trainable):
     def _set_up(self, config: dict[str, Any], setup: Setup, data: Data | None, threads: int) -> None:
         os.environ.update(thread_variables(threads))  # before TensorFlow is imported
         self._failed: str | None = None
-        self._setup = setup
+        self._setup, self._node = setup, get_runtime_context().get_node_id()
         try:
             grow_gpu_memory()
             self._engine = build_engine(setup, data)
@@ -89,7 +89,7 @@ class TrialTrainable(tune.Trainable):
         from mpsearch.runners.jobs import train
 
         def report(epoch: int, logs: dict[str, float]) -> bool:
-            said = {"epoch": epoch, "logs": logs, "float": self._float}
+            said = {"epoch": epoch, "logs": logs, "float": self._float, "node": self._node}
             self._said.put({SAID: json.dumps(said), "epoch": epoch})
             return not self._go_on.get()
 

@@ -25,7 +25,7 @@ except ImportError as missing:
 
 from mpsearch import errors
 from mpsearch.data import Data
-from mpsearch.errors import ConfigError, MpsearchError, StudyError
+from mpsearch.errors import ConfigError, StudyError
 from mpsearch.leases import Pace
 from mpsearch.runners.job import Job
 from mpsearch.runners.ledger import POLL, Ledger, Progress
@@ -155,7 +155,15 @@ class _Bridge:
         self._causes: dict[str, str] = {}
         self._nothing_until = 0.0
         self._lost, self._spoken = 0, False  # actors that died, and whether any ever said something
-        self.error: MpsearchError | None = None
+        self.error: Exception | None = None
+
+    @contextmanager
+    def errors_end_the_run(self) -> Iterator[None]:
+        """Keep an error for the end of Tune's run, which comes soon: Tune would wrap it in its own."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
 
     def next(self, trial_id: str) -> dict[str, Any] | str | None:
         """A trial's description for its actor; None where nothing can begin now, FINISHED at the run's end."""
@@ -262,10 +270,13 @@ class _StudySearcher(_Shared, Searcher):
         self._bridge = bridge
 
     def suggest(self, trial_id: str) -> Any:  # a trial, None or FINISHED
-        return self._bridge.next(trial_id)
+        with self._bridge.errors_end_the_run():
+            return self._bridge.next(trial_id)
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._bridge.end(trial_id, None if error else result)
+        with self._bridge.errors_end_the_run():
+            self._bridge.end(trial_id, None if error else result)
 
     def save(self, checkpoint_path: str) -> None:
         """The study is the record."""
@@ -286,6 +297,11 @@ class _StudyScheduler(_Shared, FIFOScheduler):
             self._inner.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        with self._bridge.errors_end_the_run():
+            return self._decision(tune_controller, trial, result)
+        return str(TrialScheduler.STOP)
+
+    def _decision(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         said = json.loads(result[SAID])
         if "epoch" not in said:
             return str(TrialScheduler.CONTINUE)
