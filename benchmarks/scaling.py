@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py simulated --kinds processes journal postgres grpc ray --workers 1 4 8 32
     python benchmarks/scaling.py real                               # training in 1 and 2 processes
-    python benchmarks/scaling.py simulated --write studies/scaling  # kept in records.json
+    python benchmarks/scaling.py simulated --write studies/scaling  # records.json, RESULTS.md, scaling.svg
 
 Simulated: a trial sleeps 2 s in place of training, in 3 epochs; the space has 12 sites, the sampler is random. Measured
 is the time from when all workers are ready until the last trial ended. Ideal is as many trials in that time as workers
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from mpsearch.runners.processes import run_in_processes
 SECONDS = 2.0
 ROUNDS = 8  # trials of each worker
 REAL_TRIALS = 20
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 
 class Clock:
@@ -54,6 +55,9 @@ class Clock:
 
     def trial_ended(self, record: TrialRecord) -> None:
         self.ended = time.perf_counter()
+
+    def waiting(self, numbers: Sequence[int]) -> None:
+        return
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         return
@@ -180,12 +184,56 @@ def real(workers: int) -> dict[str, Any]:
     return row | {"cores": os.cpu_count()}
 
 
+def report(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write the tables and the plot between the marks of `RESULTS.md`, whose other text stays."""
+    heads = ["kind", "workers", "trials", "seconds", "of ideal", "overhead_ms"]
+    sleeping = [row for row in rows if row["kind"] != "training"]
+    lines = [
+        "| kind | workers | trials | seconds | of ideal throughput | overhead of a trial, ms |",
+        "|" + " --- |" * 6,
+    ]
+    lines += ["| " + " | ".join(str(row[head]) for head in heads) + " |" for row in sleeping]
+    trained = [row for row in rows if row["kind"] == "training"]
+    if trained:
+        lines += ["", "| processes that train | trials | seconds | trials a minute |", "|" + " --- |" * 4]
+        rates = [60 * row["trials"] / row["seconds"] for row in trained]
+        cells = [[row["workers"], row["trials"], row["seconds"]] for row in trained]
+        lines += [f"| {w} | {t} | {s} | {rate:.1f} |" for (w, t, s), rate in zip(cells, rates, strict=True)]
+    path = folder / "RESULTS.md"
+    before, _, rest = path.read_text().partition(BEGIN) if path.exists() else ("# Scaling\n\n", "", END)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+    plot(sleeping, folder / "scaling.svg")
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Throughput over workers, each kind a line."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    counts = sorted({row["workers"] for row in rows})
+    axes.plot(counts, [30 * count for count in counts], "k--", linewidth=1, label="ideal")
+    for kind in KINDS:
+        own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["workers"])
+        if own:
+            rates = [60 * row["trials"] / row["seconds"] for row in own]
+            axes.plot([row["workers"] for row in own], rates, "o-", label=kind)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xlabel("workers (trials of 2 s)")
+    axes.set_ylabel("trials a minute")
+    axes.legend()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["simulated", "real"])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--workers", nargs="*", type=int, default=[1, 2, 4, 8, 16, 32])
-    parser.add_argument("--write", type=Path, help="folder for records.json; rows kept there stay")
+    parser.add_argument("--write", type=Path, help="folder for records.json and RESULTS.md; rows kept there stay")
     options = parser.parse_args()
     records = options.write / "records.json" if options.write else None
     rows = json.loads(records.read_text()) if records and records.exists() else []
@@ -198,6 +246,10 @@ def main() -> None:
             if records:
                 records.parent.mkdir(parents=True, exist_ok=True)
                 records.write_text(json.dumps(rows, indent=1) + "\n")
+                report(
+                    sorted(rows, key=lambda row: ([*KINDS, "training"].index(row["kind"]), row["workers"])),
+                    options.write,
+                )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ class Told:
     def trial_ended(self, record: TrialRecord) -> None:
         ended = {"ended": record.number, "state": record.state, "cause": record.cause, "at": time.time()}
         print(json.dumps(ended), flush=True)
+
+    def waiting(self, numbers: Sequence[int]) -> None:
+        print(json.dumps({"waiting": list(numbers)}), flush=True)
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         raise AssertionError("a simulation repeats nothing")

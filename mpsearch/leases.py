@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_CLAIM = "claim of "
 _held_here: dict[str, set[int]] = {}
 
 
@@ -64,6 +65,20 @@ def holder_of(attributes: Mapping[str, Any]) -> Holder | None:
     return Holder(**known) if known else None
 
 
+def held_by(holder: Holder) -> dict[str, Any]:
+    """Attributes of a trial that runs: whose it is."""
+    return {"holder": holder.to_json()}
+
+
+def claim_of(holder: Holder) -> dict[str, Any]:
+    """Attributes of a trial that waits, and that a process is about to begin.
+
+    Others may be about to do the same, and a storage says only to the one that succeeded that it did. That one then
+    calls the trial its own. Should it die before it can, the trial is that of any of those that claimed it.
+    """
+    return {f"{_CLAIM}{holder.token}": holder.to_json()}
+
+
 @contextmanager
 def holding() -> Iterator[tuple[Holder, set[int]]]:
     """Make this process a holder: who it is, and the numbers of the trials that it has, kept by the caller."""
@@ -96,21 +111,27 @@ class Watch:
             attributes: of the trial, as they are now.
         """
         holder = holder_of(attributes)
-        if holder is None:  # it was begun by a version without leases, or by another program
-            return True
+        if holder is None:  # without claims it was begun by a version without leases, or by another program
+            claims = [Holder(**value) for key, value in attributes.items() if key.startswith(_CLAIM)]
+            lost = [self._lost(number, claim, attributes) for claim in claims]  # each is looked at
+            return all(lost)
+        return self._lost(number, holder, attributes)
+
+    def _lost(self, number: int, holder: Holder, attributes: Mapping[str, Any]) -> bool:
         if holder.token in _held_here:
             return number not in _held_here[holder.token]
         if holder.machine == _machine():
             return holder.process == os.getpid() or _began(holder.process) != holder.began
         now, sign = self._clock(), (holder.token, attributes.get("beat", 0))
-        known, since, suspected = self._seen.get(number, (None, now, None))
+        key = (number, holder.token)
+        known, since, suspected = self._seen.get(key, (None, now, None))
         if known != sign:
-            self._seen[number] = (sign, now, None)
+            self._seen[key] = (sign, now, None)
             return False
         if suspected is not None:
             return now - suspected >= self._pace.confirm
         if now - since >= self._pace.grace:
-            self._seen[number] = (sign, since, now)
+            self._seen[key] = (sign, since, now)
         return False
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
@@ -92,6 +93,11 @@ class RunProgress:
             self._bar.update(
                 self._task, description=f"trial {record.number}{best}", completed=self._finished, left=self._left()
             )
+
+    def waiting(self, numbers: Sequence[int]) -> None:
+        """Nothing is left to begin before other processes' trials have ended."""
+        what = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
+        self._line(f"waiting for {what} of other processes")
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         """A repeat of a trial ended."""

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
-from mpsearch.leases import Holder, Watch
+from mpsearch.leases import Holder, Watch, claim_of, held_by
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import State, TrialRecord
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
@@ -199,22 +199,24 @@ class Study:
         Raises:
             SearchEndedError: the sampler has proposed every config.
         """
-        running = {trial.user_attrs.get("fingerprint") for trial in self.running()}
-        waiting, blocked = [t for t in self._trials() if t.state == TrialState.WAITING], 0
-        for trial in waiting:
-            fingerprint = trial.user_attrs.get("fingerprint")
-            if fingerprint is None and running and _has_parameters(trial):
-                fingerprint = config_of(space, trial.params).fingerprint
-            if fingerprint is not None and fingerprint in running:
-                blocked += 1
-            elif (asked := self._start(trial, space, holder)) is not None:
-                return asked
-        while blocked <= len(running):
+        while True:
+            running = {trial.user_attrs.get("fingerprint") for trial in self.running()}
+            blocked = 0
+            for trial in [trial for trial in self._trials() if trial.state == TrialState.WAITING]:
+                if self._fingerprint(trial, space) in running:
+                    blocked += 1
+                elif (asked := self._start(trial, space, holder)) is not None:
+                    return asked
+            if blocked > len(running):  # enough of them wait
+                return None
             asked = self._propose(space, holder, salt, running)
             if asked is not None:
                 return asked
-            blocked += 1
-        return None
+
+    def _fingerprint(self, waiting: FrozenTrial, space: ResolvedSpace) -> str:
+        """That of a waiting trial's config; empty where it has none yet."""
+        known = waiting.user_attrs.get("fingerprint", "")
+        return str(known) if known or not _has_parameters(waiting) else config_of(space, waiting.params).fingerprint
 
     def _propose(
         self, space: ResolvedSpace, holder: Holder | None, salt: str, running: Collection[str | None]
@@ -224,7 +226,9 @@ class Study:
         parameters, memory, attributes = self._proposed(space, sequence, salt)
         config = config_of(space, parameters)
         twin = config.fingerprint in running
-        attributes |= {**self._start_attributes(sequence, config, holder), "origin": self.provenance.sampler}
+        attributes |= {**self._start_attributes(sequence, config), "origin": self.provenance.sampler}
+        if holder is not None and not twin:
+            attributes |= held_by(holder)
         new = optuna.trial.create_trial(
             state=TrialState.WAITING if twin else TrialState.RUNNING,
             params=parameters,
@@ -238,14 +242,26 @@ class Study:
             return None
         trials = self._trials()
         number = next(trial.number for trial in reversed(trials) if trial._trial_id == trial_id)
-        if any(t.state == TrialState.RUNNING and t.user_attrs.get("fingerprint") == config.fingerprint
-               for t in trials[:number]):  # another process was faster  # fmt: skip
-            self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
-            return None
         self._ids[number] = trial_id
+        if self._runs_before(number, config.fingerprint, trials):
+            self.put_back(number, holder)
+            return None
         if self.provenance.sampler not in BY_NUMBER:
             self._proposer.begun(number)
         return Asked(number, config, sequence)
+
+    def put_back(self, number: int, holder: Holder | None) -> None:
+        """Let a trial that has just begun wait for another time."""
+        storage, trial_id = self._storage, self._id(number)
+        if holder is not None:
+            for key, value in {**claim_of(holder), "holder": None}.items():
+                storage.set_trial_user_attr(trial_id, key, value)
+        storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def _runs_before(self, number: int, fingerprint: str, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether an earlier trial trains the config of a trial that begins: another process was faster."""
+        earlier = trials[:number]
+        return any(t.state == TrialState.RUNNING and t.user_attrs.get("fingerprint") == fingerprint for t in earlier)
 
     def _proposed(
         self, space: ResolvedSpace, sequence: int, salt: str
@@ -273,20 +289,23 @@ class Study:
         """Begin a trial that was queued, None where another process was faster."""
         sequence = waiting.user_attrs.get("sequence", self._next_sequence())
         storage, trial_id = self._storage, waiting._trial_id
-        held = None if holder is None else holder.to_json()
-        storage.set_trial_user_attr(trial_id, "holder", held)  # before it runs: it never does so without one
+        for key, value in ({} if holder is None else claim_of(holder)).items():
+            storage.set_trial_user_attr(trial_id, key, value)
         if _has_parameters(waiting):
             if not storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
                 return None
             parameters = waiting.params
-            if storage.get_trial(trial_id).user_attrs.get("holder") != held:
-                storage.set_trial_user_attr(trial_id, "holder", held)
         else:  # queued by format 1 or by another program
             asked = self._study.ask(distributions(space))
             trial_id, parameters = asked._trial_id, asked.params
-            storage.set_trial_user_attr(trial_id, "holder", held)
+        for key, value in ({} if holder is None else held_by(holder)).items():
+            storage.set_trial_user_attr(trial_id, key, value)
         config, number = config_of(space, parameters), storage.get_trial_number_from_id(trial_id)
+        self._seen = None
         waiting = self._trials()[number]
+        if self._runs_before(number, config.fingerprint, self._trials()):
+            self.put_back(number, holder)
+            return None
         if self.provenance.sampler == "nsga2" and not any("generation" in key for key in waiting.system_attrs):
             proposal = self._proposer.propose(self._ended(), [], distributions(space), sequence)
             for key, value in proposal.memory.items():  # queued configs belong to the population as well
@@ -298,14 +317,13 @@ class Study:
         self._seen = None
         return Asked(number, config, sequence)
 
-    def _start_attributes(self, sequence: int, config: Config, holder: Holder | None = None) -> dict[str, Any]:
-        known = {
+    def _start_attributes(self, sequence: int, config: Config) -> dict[str, Any]:
+        return {
             "sequence": sequence,
             "config": config.to_json(),
             "fingerprint": config.fingerprint,
             "conditions": self.provenance.conditions,
         }
-        return known if holder is None else {**known, "holder": holder.to_json()}
 
     def _ended(self) -> list[FrozenTrial]:
         """Trials that ended, in order of their places, without those that were cut off."""
@@ -318,7 +336,8 @@ class Study:
         Raises:
             ConfigError: the config isn't in the space.
         """
-        self._queue(parameters_of(space, config), distributions(space), {"origin": origin})
+        attributes = {"origin": origin, "fingerprint": config.fingerprint}
+        self._queue(parameters_of(space, config), distributions(space), attributes)
 
     def _queue(
         self,
@@ -535,7 +554,7 @@ class Study:
         if _is_whole(trial) and not exhausted and not queued:
             again = {"attempt": next_attempt, "retry_of": number}
             again["origin"] = attrs.get("origin", self.provenance.sampler)
-            again |= {key: attrs[key] for key in ("sequence", "index") if key in attrs}
+            again |= {key: attrs[key] for key in ("sequence", "index", "fingerprint") if key in attrs}
             if "fixed_params" in trial.system_attrs:  # queued by format 1 or by another program
                 self._study.enqueue_trial(dict(trial.system_attrs["fixed_params"]), user_attrs=again)
             else:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsearch.leases import Holder, Pace, Watch, holder_of, holding
+from mpsearch.leases import Holder, Pace, Watch, claim_of, held_by, holder_of, holding
 
 PACE = Pace(renew=15.0, grace=120.0, confirm=30.0)
 ELSEWHERE = Holder("other", "another machine", 1, "5").to_json()
@@ -118,3 +118,21 @@ def test_a_dead_holder_is_found_out_by_anybody_who_looks_often(looks, beat):
             break
     assert found is not None
     assert found - looks[0] <= PACE.grace + PACE.confirm + 2 * 40.0
+
+
+def test_a_trial_whose_holder_died_before_it_could_say_so_is_that_of_those_that_claimed_it():
+    clock = Clock()
+    watch = Watch(PACE, clock)
+    other = Holder("third", "third machine", 1, "5")
+    with holding() as (holder, held):
+        ours = claim_of(holder)
+        assert watch.is_dead(0, ours)  # this process claimed it, and hasn't got it
+        held.add(0)
+        assert not watch.is_dead(0, ours)
+    assert watch.is_dead(0, ours)
+    assert not watch.is_dead(0, {**ours, **claim_of(other)})
+    assert watch.is_dead(0, {**claim_of(other), **held_by(holder)})
+    clock.now = 121.0
+    assert not watch.is_dead(0, {**ours, **claim_of(other)})
+    clock.now = 152.0
+    assert watch.is_dead(0, {**ours, **claim_of(other)})

@@ -7,7 +7,7 @@ local processes, Ray) differ in where they train; all else is here, once.
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -43,6 +43,9 @@ class Progress(Protocol):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended, in whatever way."""
+
+    def waiting(self, numbers: Sequence[int]) -> None:
+        """Nothing is left to begin before other processes' trials have ended."""
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         """Repeat `index` (from 1) of a trial ended, with a score or a cause of failure."""
@@ -105,7 +108,7 @@ class Ledger:
         self._watch = Watch(self._pace)
         self._open: dict[int, _Open] = {}
         self._lock = threading.Lock()  # of `_open`, which the heartbeat reads
-        self._started = time.monotonic()
+        self._started, self._waited = time.monotonic(), list[int]()
         self._closing = threading.Event()
         self.ended: str | None = None
 
@@ -160,6 +163,9 @@ class Ledger:
             return None, None
         if asked is None:
             return None, None
+        if self._limits.surplus(self._study.records(), asked.number):
+            self._study.put_back(asked.number, self._holder)  # others took the last ones meanwhile
+            return None, None
         self._held.add(asked.number)
         job = Job(asked.number, asked.config, derived_seed(self._study.provenance.seed, asked.sequence, "training"))
         with self._lock:
@@ -169,6 +175,10 @@ class Ledger:
 
     def wait(self, seconds: float = POLL) -> None:
         """Wait for what other processes do."""
+        others = [trial.number for trial in self._study.running() if trial.number not in self._open]
+        if others and others != self._waited:
+            self._progress.waiting(others)
+        self._waited = others
         time.sleep(seconds)
 
     def epoch(self, number: int, epoch: int, logs: dict[str, float]) -> bool:

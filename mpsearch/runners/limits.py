@@ -43,6 +43,10 @@ class Limits:
         counted = sum(record.state in (*_ENDED, State.RUNNING) for record in records)
         return self.trials is not None and counted >= self.trials
 
+    def surplus(self, records: Sequence[TrialRecord], number: int) -> bool:
+        """Whether a trial that has just begun is one too many, as earlier ones are all that there shall be."""
+        return self.taken([record for record in records if record.number < number])
+
     def reached(self, records: Sequence[TrialRecord], started: float) -> str | None:
         """Why a run is at its end, None where it isn't; empty where it has all its trials.
 

@@ -74,8 +74,11 @@ def run_in_processes(
                 if job is None:
                     break
                 worker.begin(job)
-            if ledger.ended is not None and not pool.busy():
-                return ledger.ended
+            if not pool.busy():
+                if ledger.ended is not None:
+                    return ledger.ended
+                if pool.ready():
+                    ledger.wait(0.0)
             for worker, message in pool.messages(POLL):
                 _take(ledger, pool, study, worker, message)
 
@@ -189,6 +192,10 @@ class _Pool:
     def idle(self) -> Iterator[_Worker]:
         """Workers that wait for a job."""
         return (worker for worker in list(self._workers) if worker.ready and worker.job is None)
+
+    def ready(self) -> bool:
+        """Whether any could train."""
+        return any(worker.ready for worker in self._workers)
 
     def busy(self) -> bool:
         """Whether any trains."""

@@ -12,7 +12,7 @@ from ray import get_runtime_context, put, tune
 from mpsearch.config import Config
 from mpsearch.data import Data
 from mpsearch.errors import MpsearchError
-from mpsearch.runners.job import Job
+from mpsearch.runners.job import Job, Report
 from mpsearch.runners.setup import Setup, build_engine, grow_gpu_memory, thread_variables
 
 SAID = "mpsearch"
@@ -29,12 +29,15 @@ class TrialTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], *given: Any, **parameters: Any) -> None:
-        self._set_up(config, **parameters)
-
-    def _set_up(self, config: dict[str, Any], setup: Setup, data: Data | None, threads: int) -> None:
-        os.environ.update(thread_variables(threads))  # before TensorFlow is imported
         self._failed: str | None = None
-        self._setup, self._node = setup, get_runtime_context().get_node_id()
+        self._node = get_runtime_context().get_node_id()
+        self.build(**parameters)
+        self.reset_config(config)
+
+    def build(self, setup: Setup, data: Data | None, threads: int) -> None:
+        """Get ready to train."""
+        os.environ.update(thread_variables(threads))  # before TensorFlow is imported
+        self._folder = setup.folder
         try:
             grow_gpu_memory()
             self._engine = build_engine(setup, data)
@@ -43,7 +46,6 @@ class TrialTrainable(tune.Trainable):
             self._failed = json.dumps({"mistaken": [type(error).__name__, str(error)]})
         except Exception:
             self._failed = json.dumps({"crashed": traceback.format_exc()})
-        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -79,21 +81,22 @@ class TrialTrainable(tune.Trainable):
 
     def _train(self) -> None:
         try:
-            self._said.put(self._trained())
+            self._said.put(self.train_job(self._job, self._report))
         except MpsearchError as error:
             self._said.put({SAID: json.dumps({"mistaken": [type(error).__name__, str(error)]}), "done": True})
         except BaseException:
             self._said.put({SAID: json.dumps({"crashed": traceback.format_exc()}), "done": True})
 
-    def _trained(self) -> dict[str, Any]:
+    def _report(self, epoch: int, logs: dict[str, float]) -> bool:
+        said = {"epoch": epoch, "logs": logs, "float": self._float, "node": self._node}
+        self._said.put({SAID: json.dumps(said), "epoch": epoch})
+        return not self._go_on.get()
+
+    def train_job(self, job: Job, report: Report) -> dict[str, Any]:
+        """Train a job; the result that says what came of it."""
         from mpsearch.runners.jobs import train
 
-        def report(epoch: int, logs: dict[str, float]) -> bool:
-            said = {"epoch": epoch, "logs": logs, "float": self._float, "node": self._node}
-            self._said.put({SAID: json.dumps(said), "epoch": epoch})
-            return not self._go_on.get()
-
-        done = train(self._engine, self._job, report, self._setup.folder)
+        done = train(self._engine, job, report, self._folder)
         said: dict[str, Any] = {"failed": done.failure, "exhausted": done.exhausted}
         if done.outcome is None:
             return {SAID: json.dumps(said), "done": True}

@@ -107,33 +107,55 @@ def run_on_ray(
             task than the study's.
         KeyboardInterrupt: after the running trials were ended cleanly and their configs queued again.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the run says what becomes of trials
-    with tempfile.TemporaryDirectory(prefix="mpsearch-") as folder, _connected(cluster):
-        concurrent = cluster.max_concurrent or _capacity(cluster)
+    with connected(cluster):
         sent = all(part is None or isinstance(part, Split) for part in (data.train, data.validation, data.test))
         setup = portable(setup_of(study, file), file, data)
         actor = tune.with_parameters(
             TrialTrainable, setup=setup, data=data if sent else None, threads=max(1, int(cluster.cpus))
         )
-        with Ledger(study, file, space, limits, progress, pace=pace) as ledger:
-            bridge = _Bridge(study, ledger, concurrent, file.task.training.epochs)
-            tune.run(
-                tune.with_resources(actor, {"cpu": cluster.cpus, "gpu": cluster.gpus}),
-                search_alg=_StudySearcher(bridge),
-                scheduler=_StudyScheduler(bridge, _inner(cluster, bridge)),
-                stop=bridge.stopper,
-                num_samples=-1,
-                reuse_actors=True,
-                raise_on_failed_trial=False,
-                storage_path=folder,
-                verbose=0,
-            )
-            if bridge.error is not None:
-                raise bridge.error
-            assert ledger.ended is not None
-            return ledger.ended
+        return run_actors(study, file, space, limits, progress, cluster, actor, pace)
+
+
+def run_actors(
+    study: Study,
+    file: SpaceFile,
+    space: ResolvedSpace,
+    limits: Limits,
+    progress: Progress,
+    cluster: Cluster,
+    actor: Any,
+    pace: Pace | None = None,
+) -> str:
+    """As `run_on_ray`, with any actor that says what `TrialTrainable` says; Ray is connected.
+
+    Args:
+        study, file, space, limits, progress, cluster, pace: as there.
+        actor: a Tune trainable.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the run says what becomes of trials
+    concurrent = cluster.max_concurrent or _capacity(cluster)
+    with (
+        tempfile.TemporaryDirectory(prefix="mpsearch-") as folder,
+        Ledger(study, file, space, limits, progress, pace=pace) as ledger,
+    ):
+        bridge = _Bridge(study, ledger, concurrent, file.task.training.epochs)
+        tune.run(
+            tune.with_resources(actor, {"cpu": cluster.cpus, "gpu": cluster.gpus}),
+            search_alg=_StudySearcher(bridge),
+            scheduler=_StudyScheduler(bridge, _inner(cluster, bridge)),
+            stop=bridge.stopper,
+            num_samples=-1,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            storage_path=folder,
+            verbose=0,
+        )
+        if bridge.error is not None:
+            raise bridge.error
+        assert ledger.ended is not None
+        return ledger.ended
 
 
 class _Bridge:
@@ -328,7 +350,7 @@ def _inner(cluster: Cluster, bridge: _Bridge) -> TrialScheduler | None:
 
 
 @contextmanager
-def _connected(cluster: Cluster) -> Iterator[None]:
+def connected(cluster: Cluster) -> Iterator[None]:
     """Connect to the cluster; a connection that is there already is used, and stays."""
     if ray.is_initialized():
         yield

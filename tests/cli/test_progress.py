@@ -1,5 +1,7 @@
 """What a running command shows."""
 
+from dataclasses import replace
+
 from mpsearch.progress import RunProgress
 from mpsearch.records import State, TrialRecord
 
@@ -26,3 +28,15 @@ def test_the_bar_that_stays_shows_the_best_of_all(monkeypatch):
     (task,) = shown._bar.tasks
     assert task.description == "trial 4 · best 1.0800"
     assert (task.completed, task.fields["left"]) == (1, "")
+
+
+def test_what_other_processes_train_is_named(capsys):
+    with RunProgress(9, 0, None, 3, "accuracy") as shown:
+        shown.waiting([4])
+        shown.waiting([4, 7])
+        shown.trial_ended(replace(RECORD, state=State.BROKEN, cause="its process died"))
+    assert capsys.readouterr().out.splitlines() == [
+        "waiting for trial 4 of other processes",
+        "waiting for trials 4, 7 of other processes",
+        "[0/9] trial 4: broken (its process died), tried again",
+    ]

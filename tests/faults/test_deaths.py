@@ -94,15 +94,13 @@ def ended(*processes, seconds=120):
 def check_ledger(study, trials):
     """Every trial ended once, none runs, none was trained to its end twice, no curve has a gap.
 
-    A config may wait that is tried again, where the study had all its trials before its turn came.
+    Configs may wait that are tried again, or that were one too many.
     """
     records = study.records()
     states = Counter(record.state for record in records)
     assert states[State.RUNNING] == 0
     asked = len(records) - states[State.BROKEN] - states[State.WAITING]
-    for record, frozen in zip(records, study.frozen_trials(), strict=True):
-        assert record.state is not State.WAITING or "retry_of" in frozen.user_attrs
-    assert asked == states[State.COMPLETE] + states[State.PRUNED] + states[State.FAILED] >= trials
+    assert asked == states[State.COMPLETE] + states[State.PRUNED] + states[State.FAILED] == trials
     trained = Counter(r.fingerprint for r in records if r.state is State.COMPLETE and r.answered_from is None)
     assert set(trained.values()) <= {1}
     for record, frozen in zip(records, study.frozen_trials(), strict=True):
@@ -126,7 +124,7 @@ def test_a_study_is_whole_though_its_workers_are_killed(storage, worker):
         workers.append(worker(storage, "killed", 12, 0.6))
     ended(*workers)
     states = check_ledger(study, 12)
-    assert states[State.COMPLETE] >= 12
+    assert states[State.COMPLETE] == 12
     assert 1 <= states[State.BROKEN] <= 2  # a worker may be killed between two trials
     assert {r.cause for r in study.records() if r.state is State.BROKEN} == {"its process died"}
 
@@ -291,4 +289,4 @@ def test_200_trials_of_4_workers_that_are_killed_at_random_end_once_each(storage
     record_property("kills", kills)
     record_property("states", dict(states))
     assert kills >= 10
-    assert states[State.COMPLETE] + states[State.PRUNED] >= 200
+    assert states[State.COMPLETE] + states[State.PRUNED] == 200

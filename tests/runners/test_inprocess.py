@@ -36,6 +36,9 @@ class Silent:
         if (number, epoch) == self.interrupt_at:
             raise KeyboardInterrupt
 
+    def waiting(self, numbers):
+        """Not kept."""
+
     def trial_ended(self, record):
         self.ended.append(record)
 

@@ -30,6 +30,9 @@ class Shown:
     def epoch_ended(self, number, epoch, logs):
         self._at_epoch(number)
 
+    def waiting(self, numbers):
+        """Not kept."""
+
     def trial_ended(self, record):
         self.running.discard(record.number)
         self.ended.append(record)

@@ -23,6 +23,9 @@ class Silent:
     def epoch_ended(self, number, epoch, logs):
         """Not shown."""
 
+    def waiting(self, numbers):
+        """Not kept."""
+
     def trial_ended(self, record):
         """Not shown."""
 
