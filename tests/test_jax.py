@@ -105,6 +105,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_the_whole_path_from_space_file_to_exported_file_under_jax(tmp_path):
     shutil.copy(Path(__file__).with_name("tiny.py"), tmp_path)
     found = under_jax(WHOLE_PATH, tmp_path)

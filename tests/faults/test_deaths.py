@@ -26,6 +26,7 @@ from mpsearch.study import open_study
 
 ROOT = Path(__file__).resolve().parents[2]
 STORAGES = ("postgres", "journal", "sqlite")
+ONE = ["postgres", *(pytest.param(kind, marks=pytest.mark.slow) for kind in STORAGES[1:])]  # each try takes 15 s
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def check_ledger(study, trials):
     return states
 
 
-@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+@pytest.mark.parametrize("storage", ONE, indirect=True)
 def test_a_study_is_whole_though_its_workers_are_killed(storage, worker):
     study = simulation.create("killed", storage)
     workers = [worker(storage, "killed", 12, 0.6) for _ in range(3)]
@@ -230,15 +231,15 @@ def alive(process):
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 def test_when_the_parent_of_processes_is_killed_they_end_and_the_next_run_carries_on(storage, start):
     study = simulation.create("driver", storage)
-    process = start(sys.executable, "-c", DRIVER, storage, 0.9, 10, 8)
+    process = start(sys.executable, "-c", DRIVER, storage, 0.9, 10, 4)
     until(process, lambda said: said.get("epoch") == 1)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) == 8
+    assert len(children) == 4
     process.kill()
     process.communicate()
-    ended(start(sys.executable, "-c", DRIVER, storage, 0.1, 10, 8))
+    ended(start(sys.executable, "-c", DRIVER, storage, 0.1, 10, 2))
     states = check_ledger(study, 10)
-    assert 1 <= states[State.BROKEN] <= 8
+    assert 1 <= states[State.BROKEN] <= 4
     assert not any(alive(child) for child in children)
 
 
