@@ -104,7 +104,7 @@ class Study:
     @contextmanager
     def _locked(self, kind: str, who: str) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.ReadWriteLock(self.folder / "lock.db", is_singleton=False)
+        lock = filelock.ReadWriteLock(self.folder / "run.lock", is_singleton=False)
         try:
             lock.acquire_read(timeout=LOCK_WAIT) if kind == "read" else lock.acquire_write(timeout=0)
         except filelock.Timeout:

@@ -53,8 +53,8 @@ def test_a_study_whose_trials_have_not_begun_takes_a_new_recipe_over(tiny_study,
     assert again.provenance.space_text == file.text
     assert again.history[0]["space_text"] == tiny_engine.file.text
     assert taken(again, tiny_engine, file, space) == []
-    trial, _, _ = again.ask(space)
-    assert not again.record(trial.number).before_change
+    number, _, _ = again.ask(space)
+    assert not again.record(number).before_change
 
 
 def test_new_data_and_weights_are_taken_over_before_the_first_trial(tiny_study, tiny_engine):

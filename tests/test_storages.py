@@ -111,10 +111,12 @@ def test_each_kind_runs_queued_trials_to_their_end(storage_url, provenance):
     trial = optuna.Trial(study._study, queued._trial_id)
     for epoch in range(3):
         trial.report(0.5 + epoch, 10 + epoch)
-    study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.75, curve=[{"score": 2.5}]))
+    study.complete(
+        trial.number, TrialRecord(trial.number, State.COMPLETE, metric=0.5, score=0.75, curve=[{"score": 2.5}])
+    )
     record = open_study("mine", storage_url).record(trial.number)
     assert (record.state, record.score, record.curve) == (State.COMPLETE, 0.75, [{"score": 2.5}])
-    study.fail(study._study.ask(), "nothing")
+    study.fail(study._study.ask().number, "nothing")
     assert open_study("mine", storage_url).records()[-1].cause == "nothing"
     assert open_study("mine", storage_url).finished == 5
 

@@ -1,5 +1,7 @@
 """Running a study on Ray Tune: nodes, actors, pruning, deaths."""
 
+import time
+
 import pytest
 
 ray = pytest.importorskip("ray")
@@ -52,6 +54,8 @@ def test_a_study_on_two_nodes_is_whole_though_one_of_them_dies(tiny_study, tiny_
         if said["node"] == second.node_id and said["epoch"] == 0 and not died:
             died.append(bridge._jobs[trial_id].number)
             cluster.remove_node(second, allow_graceful=False)
+        elif not died:
+            time.sleep(8)  # the other node may need long to start
         return take(bridge, trial_id, said)
 
     monkeypatch.setattr(ray_tune._Bridge, "epoch", take_and_kill)
