@@ -14,6 +14,7 @@ import sqlalchemy
 from mpsearch.storages import database_of, open_storage
 from mpsearch.study import create_study, open_study, study_names
 from tests.ports import free_port
+from tests.signals import heed_ctrl_c
 
 
 @pytest.fixture
@@ -134,7 +135,8 @@ def test_a_served_storage_is_used_by_its_url_and_ends_cleanly(mpsearch, mine):
     port = free_port()
     words = [sys.executable, "-c", "from mpsearch.cli.app import main; main()", "storage", "serve", "--port", str(port)]
     for ending in (signal.SIGINT, signal.SIGTERM):
-        with subprocess.Popen(words, stdout=-1, stderr=-1, text=True, env={**os.environ}) as server:
+        options = {"text": True, "env": {**os.environ}, "preexec_fn": heed_ctrl_c}
+        with subprocess.Popen(words, stdout=-1, stderr=-1, **options) as server:
             line = server.stdout.readline()
             url = f"grpc://127.0.0.1:{port}"
             assert line == f"serving studies/mpsearch.db; for the workers: --storage {url}, or MPSEARCH_STORAGE={url}\n"

@@ -23,6 +23,7 @@ from mpsearch.records import State
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.processes import run_in_processes
 from mpsearch.study import open_study
+from tests.signals import heed_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 STORAGES = ("postgres", "journal", "sqlite")
@@ -45,8 +46,8 @@ def start():
 
     def begin(*command):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*map(str, command)], env=environment, start_new_session=True, **pipes))
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_ctrl_c}
+        started.append(subprocess.Popen([*map(str, command)], env=environment, start_new_session=True, **options))
         return started[-1]
 
     yield begin
