@@ -13,7 +13,8 @@ class Journal(JournalFileBackend):
     """A log file of which each line is whole.
 
     Optuna appends to the file whatever its end; behind the half of a line, which a full disk or a crash has left there,
-    everything that follows would be lost.
+    everything that follows would be lost. The next write drops such a half. A whole line is never taken back, not even
+    where its write failed or was interrupted at last: others may have read it.
 
     Args:
         file: made where it doesn't exist.
@@ -28,23 +29,20 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        with get_lock_file(self._held), open(self._file_path, "r+b", buffering=0) as file:
-            end = _end(file)
-            file.truncate(end)
-            try:
-                file.seek(end)
-                written = 0
-                while written < len(lines):
-                    written += file.write(lines[written:]) or 0
-                os.fsync(file.fileno())
-            except BaseException:
+        with get_lock_file(self._held), open(self._file_path, "a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            end = _end(file, size)
+            if end < size:
                 file.truncate(end)
-                raise
+            written = 0
+            while written < len(lines):
+                written += file.write(lines[written:]) or 0
+            os.fsync(file.fileno())
 
 
-def _end(file: Any) -> int:
-    """Where the last whole line of a file ends."""
-    position: int = file.seek(0, os.SEEK_END)
+def _end(file: Any, size: int) -> int:
+    """Where the last whole line of a file of this size ends."""
+    position = size
     while position > 0:
         start = max(0, position - 65_536)
         file.seek(start)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
+from mpsearch import journal
 from mpsearch.errors import StudyError
 from mpsearch.storages import open_storage
 
@@ -35,22 +37,77 @@ def test_half_a_line_that_a_crash_left_is_dropped(url, tmp_path, left):
         assert storage.get_study_user_attrs(study) == {"a": 2}
 
 
-def test_a_full_disk_is_said_and_leaves_the_journal_as_it_was(url, tmp_path, monkeypatch):
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupted(_: int) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("sync", "error", "message"),
+    [
+        (full, StudyError, r"the disk of the storage .*a\.log is full .*: make room"),
+        (interrupted, KeyboardInterrupt, None),
+    ],
+)
+def test_a_whole_line_that_others_may_have_read_stays_though_its_write_ends_badly(
+    url, monkeypatch, sync, error, message
+):
+    storage, reader = open_storage(url), open_storage(url)
+    study = storage.create_new_study(DIRECTIONS, "mine")
+
+    def read_and_end(descriptor: int) -> None:
+        assert reader.get_study_user_attrs(study) == {"a": "x" * 99}
+        sync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", read_and_end)
+        with pytest.raises(error, match=message):
+            storage.set_study_user_attr(study, "a", "x" * 99)
+    for value in range(3):
+        storage.set_study_user_attr(study, "b", value)
+    for found in (storage, reader, open_storage(url)):
+        assert found.get_study_user_attrs(study) == {"a": "x" * 99, "b": 2}
+
+
+def test_a_line_for_which_the_disk_has_no_room_is_dropped(url, tmp_path):
     storage = open_storage(url)
     study = storage.create_new_study(DIRECTIONS, "mine")
     file = tmp_path / "shared" / "a.log"
     whole = file.read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(StudyError, match=r"the disk of the storage .*a\.log is full .*: make room"):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, limits[1]))
+    try:
+        with pytest.raises(StudyError, match="File too large"):
             storage.set_study_user_attr(study, "a", "x")
-    assert file.read_bytes() == whole
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     storage.set_study_user_attr(study, "a", "y")
-    assert open_storage(url).get_study_user_attrs(study) == {"a": "y"}
+    assert file.read_bytes().startswith(whole + b'{"op_code":2,"worker_id"')
+    for found in (storage, open_storage(url)):
+        assert found.get_study_user_attrs(study) == {"a": "y"}
+
+
+def test_a_write_overwrites_nothing_that_was_appended_since_it_looked(url, tmp_path, monkeypatch):
+    """A process that stalls may lose its lock to another one."""
+    storage, other = open_storage(url), open_storage(url)
+    study = storage.create_new_study(DIRECTIONS, "mine")
+    look = journal._end
+
+    def look_and_stall(*file: object) -> int:
+        end = look(*file)
+        monkeypatch.setattr(journal, "_end", look)
+        os.unlink(tmp_path / "shared" / "a.log.lock")
+        other.set_study_user_attr(study, "b", 1)
+        (tmp_path / "shared" / "a.log.lock").touch()
+        return end
+
+    monkeypatch.setattr(journal, "_end", look_and_stall)
+    storage.set_study_user_attr(study, "a", 1)
+    for found in (storage, other, open_storage(url)):
+        assert found.get_study_user_attrs(study) == {"a": 1, "b": 1}
 
 
 def test_writers_wait_for_each_other(url):
