@@ -4,15 +4,17 @@
     python benchmarks/scaling.py real                               # training in 1 and 2 processes
     python benchmarks/scaling.py simulated --write studies/scaling  # records.json, RESULTS.md, scaling.svg
 
-Simulated: a trial sleeps 2 s in place of training, in 3 epochs; the space has 12 sites, the sampler is random. Measured
-is the time from when all workers are ready until the last trial ended. Ideal is as many trials in that time as workers
-that do nothing else would sleep through. Overhead is what a trial takes beyond its 2 s.
+Simulated: a trial sleeps 2 s in place of training, in 3 epochs; the space has 12 sites, the sampler is random. Workers
+begin when all are ready, spread over 2 s, as they would be if trials took different times. Measured is the time in
+which as many trials end as there are workers, without each one's first trial: 2 s and the overhead of a trial.
 """
 
 import argparse
 import json
 import math
 import os
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,28 +35,25 @@ from mpsearch.runners.limits import Limits
 from mpsearch.runners.processes import run_in_processes
 
 SECONDS = 2.0
-ROUNDS = 8  # trials of each worker
+ROUNDS = 10  # trials of each worker
 REAL_TRIALS = 20
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 
 class Clock:
-    """Notes when trials begin and end, in a run of this process."""
+    """Notes when the first trial begins and when each ends, in a run of this process."""
 
-    def __init__(self, workers: int) -> None:
-        self._workers, self.begun, self.ended = workers, math.inf, -math.inf
-        self._started = 0
+    def __init__(self) -> None:
+        self.begun, self.ended = math.inf, list[float]()
 
     def trial_started(self, number: int, config: Config) -> None:
-        self._started += 1
-        if self._started == self._workers:  # all are ready
-            self.begun = time.perf_counter()
+        self.begun = min(self.begun, time.time())
 
     def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
         return
 
     def trial_ended(self, record: TrialRecord) -> None:
-        self.ended = time.perf_counter()
+        self.ended.append(time.time())
 
     def waiting(self, numbers: Sequence[int]) -> None:
         return
@@ -62,52 +61,68 @@ class Clock:
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         return
 
-    def seconds(self) -> float:
-        return self.ended - self.begun
+
+def soon(seconds: float) -> None:
+    """Let simulated workers begin in so many seconds, when all of them are ready, spread over a trial's time."""
+    os.environ[simulation.BEGIN] = json.dumps([time.time() + seconds, SECONDS])
 
 
-def by_processes(workers: int, trials: int, folder: Path) -> float:
+def a_trial(ended: Sequence[float], workers: int) -> float:
+    """Seconds of a worker's trial and of all that is between it and the next one.
+
+    In steady state as many trials as there are workers end in this time, whichever of them count. Each worker's first
+    trial is left out.
+
+    Args:
+        ended: when each trial ended.
+        workers: that ran side by side.
+    """
+    order = sorted(ended)[workers - 1 :]
+    return statistics.mean(later - earlier for earlier, later in zip(order, order[workers:], strict=False))
+
+
+def by_processes(workers: int, trials: int, folder: Path) -> list[float]:
     """Local processes of one parent, which writes to SQLite."""
     url = f"sqlite:///{folder / 's.db'}"
-    study, clock = simulation.create("scaling", url), Clock(workers)
+    study, clock = simulation.create("scaling", url), Clock()
     file = replace(simulation.FILE, path=folder / f"{SECONDS}.py")
     module = "benchmarks.simulation_worker"
+    soon(10 + 4 * workers)
     run_in_processes(study, file, simulation.space(), Limits(trials), clock, workers, module=module)
-    return clock.seconds()
+    return clock.ended
 
 
-def by_ray(workers: int, trials: int, folder: Path) -> float:
+def by_ray(workers: int, trials: int, folder: Path) -> list[float]:
     """Ray actors of one driver, which writes to SQLite; each is given the share of a CPU that lets all of them run."""
     from benchmarks.simulation_ray import run
 
-    study, clock = simulation.create("scaling", f"sqlite:///{folder / 's.db'}"), Clock(workers)
+    study, clock = simulation.create("scaling", f"sqlite:///{folder / 's.db'}"), Clock()
+    soon(30 + 5 * workers)
     run(study, Limits(trials), clock, workers, SECONDS)
-    return clock.seconds()
+    return clock.ended
 
 
-def standalone(url: str, workers: int, trials: int) -> float:
+def standalone(url: str, workers: int, trials: int) -> list[float]:
     """Workers of a storage, as `mpsearch worker` is one."""
     simulation.create("scaling", url)
-    begin = time.time() + 5 + 2.5 * workers / (os.cpu_count() or 1)
+    soon(10 + 4 * workers)
     command = [sys.executable, "-m", "benchmarks.simulation", url, "scaling", "--trials", str(trials)]
-    command += ["--seconds", str(SECONDS), "--begin", str(begin)]
+    command += ["--seconds", str(SECONDS)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
-    last = begin
+    ended = []
     for process in processes:
         out, _ = process.communicate()
         assert process.returncode == 0
-        said = [json.loads(line) for line in out.splitlines()]
-        assert said[0]["began"] - begin < 0.5, "a worker wasn't ready in time: give it longer to begin"
-        last = max([last, *(line["at"] for line in said if "ended" in line)])
-    return last - begin
+        ended += [line["at"] for line in map(json.loads, out.splitlines()) if "ended" in line]
+    return ended
 
 
-def by_journal(workers: int, trials: int, folder: Path) -> float:
+def by_journal(workers: int, trials: int, folder: Path) -> list[float]:
     """Workers of one journal file."""
     return standalone(f"journal:///{folder / 's.log'}", workers, trials)
 
 
-def by_postgres(workers: int, trials: int, folder: Path) -> float:
+def by_postgres(workers: int, trials: int, folder: Path) -> list[float]:
     """Workers of a PostgreSQL server on this machine."""
     from tests.postgres import Postgres, programs
 
@@ -121,7 +136,18 @@ def by_postgres(workers: int, trials: int, folder: Path) -> float:
         server.remove()
 
 
-def by_grpc(workers: int, trials: int, folder: Path) -> float:
+def wait_for(port: int) -> None:
+    """Wait until something listens on a port of this machine."""
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"nothing listens on port {port} after a minute")
+
+
+def by_grpc(workers: int, trials: int, folder: Path) -> list[float]:
     """Workers of a gRPC proxy in front of an SQLite file."""
     from tests.ports import free_port
 
@@ -131,14 +157,14 @@ def by_grpc(workers: int, trials: int, folder: Path) -> float:
     serve = [sys.executable, "-c", program, "storage", "serve", "--storage", behind, "--port", str(port)]
     server = subprocess.Popen(serve, stdout=subprocess.DEVNULL)
     try:
-        time.sleep(8)
+        wait_for(port)
         return standalone(f"grpc://127.0.0.1:{port}", workers, trials)
     finally:
         server.terminate()
         server.wait()
 
 
-KINDS: dict[str, Callable[[int, int, Path], float]] = {
+KINDS: dict[str, Callable[[int, int, Path], list[float]]] = {
     "processes": by_processes,
     "journal": by_journal,
     "postgres": by_postgres,
@@ -151,15 +177,15 @@ def simulated(kind: str, workers: int) -> dict[str, Any]:
     """One row: a kind with a number of workers."""
     trials = workers * ROUNDS
     with tempfile.TemporaryDirectory(prefix="mpsearch-scaling-") as folder:
-        seconds = KINDS[kind](workers, trials, Path(folder))
-    ideal = trials * SECONDS / workers
+        ended = KINDS[kind](workers, trials, Path(folder))
+    assert len(ended) == trials
+    seconds = a_trial(ended, workers)
     return {
         "kind": kind,
         "workers": workers,
         "trials": trials,
-        "seconds": round(seconds, 2),
-        "of ideal": round(ideal / seconds, 3),
-        "overhead_ms": round(1000 * (seconds * workers / trials - SECONDS)),
+        "overhead_ms": round(1000 * (seconds - SECONDS)),
+        "of ideal": round(SECONDS / seconds, 3),
         "cores": os.cpu_count(),
     }
 
@@ -178,19 +204,20 @@ def real(workers: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mpsearch-scaling-") as folder:
         made = provenance_of(file, data, space, 0, "random", "none")
         study = create_study("scaling", made, f"sqlite:///{folder}/s.db")
-        clock = Clock(workers)
+        clock = Clock()
         run_in_processes(study, file, space, Limits(REAL_TRIALS), clock, workers)
-    row = {"kind": "training", "workers": workers, "trials": REAL_TRIALS, "seconds": round(clock.seconds(), 2)}
+    seconds = round(max(clock.ended) - clock.begun, 2)
+    row = {"kind": "training", "workers": workers, "trials": REAL_TRIALS, "seconds": seconds}
     return row | {"cores": os.cpu_count()}
 
 
 def report(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write the tables and the plot between the marks of `RESULTS.md`, whose other text stays."""
-    heads = ["kind", "workers", "trials", "seconds", "of ideal", "overhead_ms"]
+    heads = ["kind", "workers", "trials", "overhead_ms", "of ideal"]
     sleeping = [row for row in rows if row["kind"] != "training"]
     lines = [
-        "| kind | workers | trials | seconds | of ideal throughput | overhead of a trial, ms |",
-        "|" + " --- |" * 6,
+        "| kind | workers | trials | overhead of a trial, ms | of ideal throughput |",
+        "|" + " --- |" * 5,
     ]
     lines += ["| " + " | ".join(str(row[head]) for head in heads) + " |" for row in sleeping]
     trained = [row for row in rows if row["kind"] == "training"]
@@ -212,11 +239,11 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
     counts = sorted({row["workers"] for row in rows})
-    axes.plot(counts, [30 * count for count in counts], "k--", linewidth=1, label="ideal")
+    axes.plot(counts, [60 * count / SECONDS for count in counts], "k--", linewidth=1, label="ideal")
     for kind in KINDS:
         own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["workers"])
         if own:
-            rates = [60 * row["trials"] / row["seconds"] for row in own]
+            rates = [60 * row["workers"] * row["of ideal"] / SECONDS for row in own]
             axes.plot([row["workers"] for row in own], rates, "o-", label=kind)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)

@@ -9,6 +9,8 @@ import argparse
 import datetime
 import hashlib
 import json
+import os
+import random
 import signal
 import sys
 import time
@@ -35,6 +37,8 @@ from mpsearch.study import Study, create_study, open_study
 from mpsearch.task import Task, Training
 
 EPOCHS = 3
+BEGIN = "MPSEARCH_SIMULATION_BEGIN"
+"""Environment variable with the `time.time()` at which workers begin, and seconds over which they are spread."""
 LAYERS = ("a", "b", "c", "d")
 STATED = Space(kernel=bits(2, 4, 8, 16), bias=bits(8, 16), activation=bits(2, 4, 8))
 
@@ -64,6 +68,20 @@ def metric(config: Config, epoch: int) -> float:
     """The accuracy of a config after an epoch, from 0: between 0.5 and 1."""
     drawn = int(hashlib.sha256(config.fingerprint.encode()).hexdigest()[:8], 16) / 16**8
     return 0.5 + 0.4 * drawn + 0.1 * (epoch + 1) / EPOCHS
+
+
+def wait_to_begin() -> None:
+    """Wait until this worker's time to begin, if `BEGIN` says one.
+
+    Raises:
+        RuntimeError: it was too late for its time.
+    """
+    if BEGIN in os.environ:
+        begin, spread = json.loads(os.environ[BEGIN])
+        late = time.time() - begin
+        if late > 0:
+            raise RuntimeError(f"a worker was ready {late:.1f} s after the first were to begin: give them longer")
+        time.sleep(begin + random.uniform(0, spread) - time.time())
 
 
 class Told:
@@ -135,7 +153,6 @@ def main() -> None:
     parser.add_argument("--grace", type=float, default=Pace().grace)
     parser.add_argument("--machine", help="pretend to run on another machine, whose processes this one doesn't see")
     parser.add_argument("--clock", type=float, default=0.0, help="seconds by which this process's clock is wrong")
-    parser.add_argument("--begin", type=float, default=0.0, help="time.time() at which to begin")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.clock:
@@ -144,9 +161,7 @@ def main() -> None:
         leases._machine = lambda: options.machine
     study = open_study(options.name, options.storage)
     pace = Pace(options.grace / 8, options.grace, options.grace / 4)
-    time.sleep(max(0.0, options.begin - time.time()))
-    if options.begin:
-        print(json.dumps({"began": time.time()}), flush=True)
+    wait_to_begin()
     try:
         ended = work(study, Limits(options.trials), options.seconds, Told(), pace)
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ class SleepingTrainable(TrialTrainable):
 
     def build(self, seconds: float) -> None:  # type: ignore[override]
         self._seconds, self._float = seconds, 0.9
+        simulation.wait_to_begin()
 
     def train_job(self, job: Job, report: Report) -> dict[str, Any]:
         for epoch in range(simulation.EPOCHS):

@@ -5,7 +5,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.simulation import EPOCHS, metric
+from benchmarks.simulation import EPOCHS, metric, wait_to_begin
 from mpsearch.runners.job import Job, Report
 from mpsearch.runners.setup import Setup
 from mpsearch.runners.weights import save_weights, weights_path
@@ -18,6 +18,7 @@ class SleepingWorker(Worker):
     def build(self, setup: Setup) -> float:
         assert not isinstance(setup.space, bytes)
         self._seconds, self._folder = float(setup.space.stem), setup.folder
+        wait_to_begin()
         return 0.9
 
     def train(self, job: Job, report: Report) -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ import re
 import threading
 import time
 import warnings
-from collections import deque
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,18 +15,16 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-import sqlalchemy.orm
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
-from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from mpsearch.addresses import DEFAULT_DATABASE, Address, parse_address, shown
+from mpsearch.database import Database
 from mpsearch.errors import StudyError
 from mpsearch.journal import Journal
-from mpsearch.resilience import PATIENCE, TOKEN, ResilientStorage, is_writing
+from mpsearch.resilience import PATIENCE, ResilientStorage, is_writing
 
 __all__ = [
     "DEFAULT_DATABASE",
@@ -230,16 +227,16 @@ def _database(address: Address, check: bool) -> BaseStorage:
     return optuna.storages.get_storage(made)
 
 
-def _made(url: str, options: dict[str, Any], check: bool) -> "_Database":
+def _made(url: str, options: dict[str, Any], check: bool) -> Database:
     """Optuna's storage of a database, whose tables another process may be making at the same time."""
     for _ in range(MAKING_ATTEMPTS):
         try:
-            return _Database(url, options, skip_compatibility_check=not check, skip_table_creation=not check)
+            return Database(url, options, skip_compatibility_check=not check, skip_table_creation=not check)
         except sqlalchemy.exc.DBAPIError as error:
             if not isinstance(error, sqlalchemy.exc.IntegrityError) and "already exists" not in str(error):
                 raise
             time.sleep(random.uniform(0.05, 0.3))
-    return _Database(url, options)
+    return Database(url, options)
 
 
 def _with_driver(address: Address) -> URL:
@@ -264,41 +261,6 @@ def _begin(connection: sqlalchemy.Connection) -> None:
     # a transaction that reads and then writes must have the right to write from its beginning: two that began by
     # reading could otherwise both start the same queued trial, or fail without waiting for each other
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing() else "BEGIN")
-
-
-class _Database(RDBStorage):
-    """Optuna's storage of an SQL database that makes no trial twice.
-
-    Optuna repeats what failed, though it may have been done; a trial is known by its token. Takes Optuna's arguments.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._begun: deque[str] = deque(maxlen=1000)  # tokens of the trials that were last begun to be made
-        try:
-            super().__init__(*arguments, **options)
-        except BaseException:
-            if hasattr(self, "engine"):
-                self.engine.dispose()
-            raise
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: sqlalchemy.orm.Session
-    ) -> models.TrialModel:
-        token = None if template_trial is None else template_trial.user_attrs.get(TOKEN)
-        if token in self._begun:  # the study is locked here: nobody else is making the same trial
-            attribute = models.TrialUserAttributeModel
-            made = (
-                session.query(models.TrialModel)
-                .join(attribute)
-                .filter(models.TrialModel.study_id == study_id)
-                .filter(attribute.key == TOKEN, attribute.value_json == json.dumps(token))
-                .first()
-            )
-            if made is not None:
-                return made
-        if token is not None:
-            self._begun.append(token)
-        return super()._get_prepared_new_trial(study_id, template_trial, session)
 
 
 def _journal(address: Address) -> BaseStorage:

@@ -67,7 +67,8 @@ class Study:
             raise format_refusal(f"the study `{self.name}`", options["format"], written_by)
         self.provenance = was = Provenance(**options)
         self.folder = folder
-        self._records: dict[tuple[int, str], TrialRecord] = {}
+        self._records: dict[tuple[int, str], TrialRecord] = {}  # of finished trials
+        self._configs: dict[tuple[int, str], Config] = {}  # of trials, by fingerprint
         self._proposer = Proposer(was.sampler, was.sampler_options, was.seed)
         self._watch = Watch()
         self._ids: dict[int, int] = {}  # numbers of trials to their ids in the storage
@@ -448,11 +449,26 @@ class Study:
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         if not trial.state.is_finished():
-            return _record(trial, self.provenance.conditions, self._untagged)
+            return _record(trial, self._config(trial), self.provenance.conditions, self._untagged)
         key = (trial.number, self.provenance.conditions)
         if key not in self._records:
-            self._records[key] = _record(trial, self.provenance.conditions, self._untagged)
+            config = self._config(trial)
+            self._records[key] = _record(trial, config, self.provenance.conditions, self._untagged)
         return self._records[key]
+
+    def _config(self, trial: FrozenTrial) -> Config | None:
+        """The config of a trial that has one."""
+        if "config" not in trial.user_attrs:
+            return None
+        key = (trial.number, trial.user_attrs.get("fingerprint", ""))
+        if key not in self._configs:
+            try:
+                self._configs[key] = Config.from_json(trial.user_attrs["config"])
+            except ConfigError as error:
+                raise StudyError(
+                    f"trial {trial.number} holds a config that this version can't read: {error}"
+                ) from error
+        return self._configs[key]
 
     def _untagged(self) -> str:
         """The conditions of trials that don't say: those of studies whose format was 1."""
@@ -679,11 +695,14 @@ def _is_trained(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "answered_from" not in trial.user_attrs
 
 
-def _record(trial: FrozenTrial, conditions: str, untagged: Callable[[], str]) -> TrialRecord:
+def _record(
+    trial: FrozenTrial, config: Config | None, conditions: str, untagged: Callable[[], str]
+) -> TrialRecord:
     """A trial as a record.
 
     Args:
         trial: Optuna's.
+        config: its own, None where it has none yet.
         conditions: what trials are trained under now.
         untagged: gives what trials were trained under that don't say.
     """
@@ -692,10 +711,6 @@ def _record(trial: FrozenTrial, conditions: str, untagged: Callable[[], str]) ->
     own = conditions
     if trial.state != TrialState.WAITING:
         own = attrs["conditions"] if "conditions" in attrs else untagged()
-    try:
-        config = Config.from_json(attrs["config"]) if "config" in attrs else None
-    except ConfigError as error:
-        raise StudyError(f"trial {trial.number} holds a config that this version can't read: {error}") from error
     return TrialRecord(
         number=trial.number,
         state=_state(trial),
