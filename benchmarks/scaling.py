@@ -105,16 +105,11 @@ def by_ray(workers: int, trials: int, folder: Path) -> list[float]:
 def standalone(url: str, workers: int, trials: int) -> list[float]:
     """Workers of a storage, as `mpsearch worker` is one."""
     simulation.create("scaling", url)
-    soon(10 + 4 * workers)
+    soon(15 + 1.5 * workers)
     command = [sys.executable, "-m", "benchmarks.simulation", url, "scaling", "--trials", str(trials)]
-    command += ["--seconds", str(SECONDS)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
-    ended = []
-    for process in processes:
-        out, _ = process.communicate()
-        assert process.returncode == 0
-        ended += [line["at"] for line in map(json.loads, out.splitlines()) if "ended" in line]
-    return ended
+    command += ["--seconds", str(SECONDS), "--workers", str(workers)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [line["at"] for line in map(json.loads, said.splitlines()) if "ended" in line]
 
 
 def by_journal(workers: int, trials: int, folder: Path) -> list[float]:
@@ -178,7 +173,7 @@ def simulated(kind: str, workers: int) -> dict[str, Any]:
     trials = workers * ROUNDS
     with tempfile.TemporaryDirectory(prefix="mpsearch-scaling-") as folder:
         ended = KINDS[kind](workers, trials, Path(folder))
-    assert len(ended) == trials
+    assert len(ended) == trials, f"{len(ended)} trials ended in place of {trials}"
     seconds = a_trial(ended, workers)
     return {
         "kind": kind,

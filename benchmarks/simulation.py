@@ -84,21 +84,27 @@ def wait_to_begin() -> None:
         time.sleep(begin + random.uniform(0, spread) - time.time())
 
 
+def _say(fact: dict[str, Any]) -> None:
+    """A line of JSON, in one piece also where several processes write."""
+    sys.stdout.write(json.dumps(fact) + "\n")
+    sys.stdout.flush()
+
+
 class Told:
     """Says what happens, a line of JSON each."""
 
     def trial_started(self, number: int, config: Config) -> None:
-        print(json.dumps({"started": number}), flush=True)
+        _say({"started": number})
 
     def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
-        print(json.dumps({"trial": number, "epoch": epoch}), flush=True)
+        _say({"trial": number, "epoch": epoch})
 
     def trial_ended(self, record: TrialRecord) -> None:
         ended = {"ended": record.number, "state": record.state, "cause": record.cause, "at": time.time()}
-        print(json.dumps(ended), flush=True)
+        _say(ended)
 
     def waiting(self, numbers: Sequence[int]) -> None:
-        print(json.dumps({"waiting": list(numbers)}), flush=True)
+        _say({"waiting": list(numbers)})
 
     def repeat_ended(self, record: TrialRecord, index: int, score: float | None, cause: str) -> None:
         raise AssertionError("a simulation repeats nothing")
@@ -153,7 +159,14 @@ def main() -> None:
     parser.add_argument("--grace", type=float, default=Pace().grace)
     parser.add_argument("--machine", help="pretend to run on another machine, whose processes this one doesn't see")
     parser.add_argument("--clock", type=float, default=0.0, help="seconds by which this process's clock is wrong")
+    parser.add_argument("--workers", type=int, default=1, help="processes, which share their imports")
     options = parser.parse_args()
+    others = []
+    for _ in range(options.workers - 1):  # before anything is opened
+        others.append(os.fork())
+        if not others[-1]:
+            others = []
+            break
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.clock:
         _set_clock(options.clock)
@@ -166,7 +179,10 @@ def main() -> None:
         ended = work(study, Limits(options.trials), options.seconds, Told(), pace)
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    print(json.dumps({"end": ended}), flush=True)
+    _say({"end": ended})
+    for process in others:
+        if os.waitpid(process, 0)[1]:
+            sys.exit("another worker failed")
 
 
 if __name__ == "__main__":
