@@ -12,7 +12,15 @@ import keras
 
 from mpsearch.config import Alpha, Config, parse_alpha
 from mpsearch.costs.bits import ReferenceBits
-from mpsearch.creation import check_unchanged, float_weights, notes_on, provenance_of, resolve, uniform_config
+from mpsearch.creation import (
+    check_unchanged,
+    float_weights,
+    note_weights,
+    notes_on,
+    provenance_of,
+    resolve,
+    uniform_config,
+)
 from mpsearch.data import Data, Split
 from mpsearch.describe import describe
 from mpsearch.errors import ConfigError, StudyError
@@ -260,7 +268,7 @@ class Search:
         """What trains the configs; built when it is first needed."""
         if extra_alphas not in self._engines:
             self._engines[extra_alphas] = Engine(self.file, self._float_progress(), extra_alphas, self._data)
-            self._complement()
+            note_weights(self.study, self.file, self._data)
         return self._engines[extra_alphas]
 
     def _float_progress(self) -> EpochProgress:
@@ -269,11 +277,7 @@ class Search:
     def _train_float(self) -> None:
         """Make sure that the float weights are there."""
         float_model(self.file.task, self._data, self.file.path.parent, self._float_progress())
-        self._complement()
-
-    def _complement(self) -> None:
-        if not self.study.provenance.float_weights:
-            self.study.complement({"float_weights": float_weights(self.file, self._data)})
+        note_weights(self.study, self.file, self._data)
 
     def finetune(self, trial: int | None = None, alpha: str | None = None) -> FineTuned:
         """Train a trial's config for longer and judge it on the test split.

@@ -23,6 +23,7 @@ from mpsearch.costs.bits import BitCost
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.floatmodel import cached_weights, find_weights, float_model
+from mpsearch.folders import cache_folder
 from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
 from mpsearch.provenance import Provenance
@@ -169,6 +170,7 @@ def check_unchanged(
             that is to take a change over.
         ConfigError: the study has no trials, and its sampler can't search the space, or no training could use the task.
     """
+    study.reread()
     empty = not study.records()
     if not empty:
         _refuse_incomparable(study, file, space)
@@ -254,8 +256,7 @@ def engine_of(
     """
     file, data, _ = checked_inputs(study, accept, say)
     engine = Engine(file, report, extra_alphas, data)
-    if not study.provenance.float_weights:
-        study.complement({"float_weights": float_weights(file, data)})
+    note_weights(study, file, data)
     return engine
 
 
@@ -275,8 +276,7 @@ def prepared(
     """
     file, data, space = checked_inputs(study, accept, say)
     float_model(file.task, data, file.path.parent, report)
-    if not study.provenance.float_weights:
-        study.complement({"float_weights": float_weights(file, data)})
+    note_weights(study, file, data)
     return file, data, space
 
 
@@ -295,6 +295,25 @@ def checked_inputs(
     for note in check_unchanged(study, file, data, space, accept, float_weights(file, data)):
         say(note)
     return file, data, space
+
+
+def note_weights(study: Study, file: SpaceFile, data: Data) -> None:
+    """Note which float weights trials start from, where the study doesn't know that yet.
+
+    Raises:
+        StudyError: another process has noted others meanwhile, which it has trained itself.
+    """
+    if study.provenance.float_weights:
+        return
+    study.reread()
+    known, found = study.provenance.float_weights, float_weights(file, data)
+    if known and known != found:
+        raise StudyError(
+            f"another process trained other float weights for `{study.name}` at the same time ({known}, here {found}): "
+            f"let all of them use one folder for {cache_folder()}, for which XDG_CACHE_HOME can be set, or name a file "
+            "of weights in the task"
+        )
+    study.complement({"float_weights": found})
 
 
 def _unknown_yet(study: Study, file: SpaceFile, weights: str | None) -> dict[str, Any]:

@@ -3,11 +3,15 @@
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import keras
 import numpy as np
 
@@ -28,6 +32,8 @@ FLOAT_SEED = 0  # of all randomness in training a float model
 def float_model(task: Task, data: Data, beside: Path, report: Report | None = None) -> keras.Model:
     """The task's float model with weights: of its file, of the cache, or trained now.
 
+    Of processes that need it at the same time one trains it, and the others wait for that.
+
     Args:
         task: names the model and, perhaps, its weights.
         data: the task's data, for training.
@@ -42,7 +48,9 @@ def float_model(task: Task, data: Data, beside: Path, report: Report | None = No
         return with_weights(functional(task.build()), find_weights(task.weights, beside))
     cached = cached_weights(task, data)
     if not cached.exists():
-        train_float(task, data, report)
+        with _held(cached):
+            if not cached.exists():  # nobody has trained it meanwhile
+                _train(task, data, report, cached)
     model = functional(task.build())
     model.load_weights(cached)
     return model
@@ -50,13 +58,19 @@ def float_model(task: Task, data: Data, beside: Path, report: Report | None = No
 
 def train_float(task: Task, data: Data, report: Report | None = None) -> History:
     """Train the task's float model, BatchNorm included, and keep its best epoch in the cache."""
+    cached = cached_weights(task, data)
+    with _held(cached):
+        return _train(task, data, report, cached)
+
+
+def _train(task: Task, data: Data, report: Report | None, cached: Path) -> History:
     recipe = task.float_recipe
     model = _seeded(task)
     session = Session(model, recipe.optimizer, task.loss, task.metric)
     history = session.fit(data, recipe, FLOAT_SEED, report, keep_best=True)
     for variable, value in zip(model.weights, history.best_state or [], strict=True):
         variable.assign(value)
-    _save(model, cached_weights(task, data))
+    _save(model, cached)
     return history
 
 
@@ -85,16 +99,42 @@ def keep_weights(model: keras.Model) -> Path:
         digest.update(np.ascontiguousarray(weights).data)
     target = cache_folder() / "float" / f"given-{digest.hexdigest()[:16]}.weights.h5"
     if not target.exists():
-        _save(built, target)
+        with _held(target):
+            _save(built, target)
     return target
 
 
 def _save(model: keras.Model, target: Path) -> None:
     """Write weights, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"partial-{target.name}")
+    partial = target.with_name(f"partial-{secrets.token_hex(4)}-{target.name}")
     model.save_weights(partial)
     partial.replace(target)
+
+
+@contextmanager
+def _held(target: Path) -> Iterator[None]:
+    """Be the only process that makes a file of the cache.
+
+    Where the file system can't lock files, others may make it at the same time; the last one's then stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(target.with_name(f"{target.name}.lock"))
+    held: AbstractContextManager[object] = nullcontext()
+    try:
+        held = lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _say(f"another process trains the float model ({lock.lock_file}): waiting for its weights")
+        held = lock.acquire()
+    except OSError as error:
+        _say(f"note: can't lock {lock.lock_file} ({error}): other processes may train the float model as well")
+    with held:
+        for left in target.parent.glob(f"partial-*{target.name}") if lock.is_locked else ():
+            left.unlink(missing_ok=True)  # of a process that died
+        yield
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def architecture(model: keras.Model) -> Any:

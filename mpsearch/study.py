@@ -438,6 +438,10 @@ class Study:
             self._study.set_user_attr(_UNTAGGED, "" if self.history else known_since)
         self._set_provenance(**facts, format=FORMAT)
 
+    def reread(self) -> None:
+        """Read the provenance again, to which other processes may have added."""
+        self.provenance = Provenance(**self._study.user_attrs[_OPTIONS])
+
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was replaced in the provenance, oldest first."""

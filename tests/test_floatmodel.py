@@ -1,13 +1,19 @@
 """Float weights: from files of either form, or trained once and cached."""
 
 import dataclasses
+import errno
+import os
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from mpsearch import datasets, models
+from mpsearch import datasets, floatmodel, models
 from mpsearch.errors import DataMissingError, ModelError
 from mpsearch.floatmodel import architecture, cached_weights, find_weights, float_model, with_weights
 from mpsearch.network.canonical import canonical, has_batch_norm
@@ -85,7 +91,7 @@ def test_a_missing_file_is_named_with_the_places(tmp_path, monkeypatch):
 def test_float_weights_are_trained_once_and_cached_by_what_they_depend_on(tiny_file, tiny_engine, monkeypatch):
     cached = cached_weights(tiny_file.task, tiny_engine.data)
     assert cached.exists()
-    monkeypatch.setattr("mpsearch.floatmodel.train_float", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("mpsearch.floatmodel._train", lambda *a: pytest.fail("trained again"))
     model = float_model(tiny_file.task, tiny_engine.data, tiny_file.path.parent)
     for a, b in zip(canonical(model).weights, tiny_engine.network.float_model.weights, strict=True):
         assert np.array_equal(a, b)
@@ -93,6 +99,82 @@ def test_float_weights_are_trained_once_and_cached_by_what_they_depend_on(tiny_f
     assert cached_weights(dataclasses.replace(tiny_file.task, float_training=longer), tiny_engine.data) != cached
     other = dataclasses.replace(tiny_engine.data, train=tiny_engine.data.train.head(9))
     assert cached_weights(tiny_file.task, other) != cached
+
+
+@pytest.fixture
+def untrained(tiny_file, tiny_engine, tmp_path, monkeypatch):
+    """A cache folder without the tiny task's weights: where they will be, and how often they are trained."""
+    trained = []
+
+    def train(task, data, report, cached):
+        trained.append(cached)
+        floatmodel._save(functional(task.build()), cached)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(floatmodel, "_train", train)
+    return cached_weights(tiny_file.task, tiny_engine.data), trained
+
+
+def test_of_those_that_begin_together_one_trains_and_the_others_wait_and_read(
+    tiny_file, tiny_engine, untrained, monkeypatch
+):
+    cached, trained = untrained
+    begun, waits, train, said = threading.Event(), threading.Event(), floatmodel._train, []
+
+    def say(line):
+        said.append(line)
+        waits.set()
+
+    def train_slowly(*given):
+        begun.set()
+        assert waits.wait(60)
+        train(*given)
+
+    monkeypatch.setattr(floatmodel, "_say", say)
+    monkeypatch.setattr(floatmodel, "_train", train_slowly)
+    with ThreadPoolExecutor(2) as pool:  # a lock tells threads apart as it does processes
+        first = pool.submit(float_model, tiny_file.task, tiny_engine.data, Path())
+        assert begun.wait(60)
+        second = pool.submit(float_model, tiny_file.task, tiny_engine.data, Path())
+        models = [first.result(60), second.result(60)]
+    assert trained == [cached]
+    assert said == [f"another process trains the float model ({cached}.lock): waiting for its weights"]
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_dead_process_left_half_written_goes(tiny_file, tiny_engine, untrained):
+    cached, _ = untrained
+    cached.parent.mkdir(parents=True)
+    for left in ("partial-", "partial-0a1b2c3d-"):  # the first by an earlier version
+        cached.with_name(f"{left}{cached.name}").write_bytes(b"half")
+    other = cached.with_name("partial-0a1b2c3d-other.weights.h5")
+    other.touch()
+    float_model(tiny_file.task, tiny_engine.data, Path())
+    assert set(cached.parent.iterdir()) == {cached, cached.with_name(f"{cached.name}.lock"), other}
+
+
+def test_a_file_that_another_process_is_writing_is_in_nobodys_way(small_model, tmp_path):
+    """Where files can't be locked, several may write at the same time; HDF5 refuses a file that another one has."""
+
+    class Slow:
+        def save_weights(self, path):
+            with h5py.File(path, "w"):
+                floatmodel._save(small_model, tmp_path / "mine.weights.h5")
+            small_model.save_weights(path)
+
+    floatmodel._save(Slow(), tmp_path / "mine.weights.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.weights.h5"]
+
+
+def test_where_files_cannot_be_locked_a_note_says_so(tiny_file, tiny_engine, untrained, monkeypatch, capsys):
+    def refuse(lock, timeout=None):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    float_model(tiny_file.task, tiny_engine.data, Path())
+    assert untrained[1] == [untrained[0]]
+    assert "No locks available): other processes may train the float model as well" in capsys.readouterr().err
 
 
 def net(name=None, filters=4, activation="relu", dropout=0.1, shortcut=True, inner="relu", **conv):

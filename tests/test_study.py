@@ -8,9 +8,18 @@ import optuna
 import pytest
 
 import mpsearch
-from mpsearch.creation import check_unchanged, engine_of, float_weights, provenance_of, resolve, uniform_config
+from mpsearch.creation import (
+    check_unchanged,
+    engine_of,
+    float_weights,
+    note_weights,
+    provenance_of,
+    resolve,
+    uniform_config,
+)
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.records import State, TrialRecord
+from mpsearch.runners.weights import forget_weights
 from mpsearch.spacefile import load_space_file
 from mpsearch.study import Study, create_study, open_study, study_names
 
@@ -304,3 +313,27 @@ def test_a_trial_that_is_not_there_is_named(tiny_study):
 def test_provenance_is_plain_data(tiny_engine):
     made = provenance_of(tiny_engine.file, tiny_engine.data, tiny_engine.network.space, 0, "tpe", "none")
     assert json.loads(json.dumps(vars(made)))["space_hash"] == tiny_engine.file.hash
+
+
+def test_float_weights_that_another_process_noted_meanwhile_must_be_the_same(tiny_study, tiny_engine):
+    file, data = tiny_engine.file, tiny_engine.data
+    tiny_study()._set_provenance(float_weights="")  # as where none were trained yet
+    here, there, elsewhere = (open_study("tiny") for _ in range(3))
+    here.complement({"float_weights": float_weights(file, data)})
+    note_weights(there, file, data)
+    assert there.provenance.float_weights == here.provenance.float_weights
+    here.complement({"float_weights": "another"})
+    with pytest.raises(StudyError, match=r"trained other float weights for `tiny` .*\(another, here .*XDG_CACHE_HOME"):
+        note_weights(elsewhere, file, data)
+    assert open_study("tiny").provenance.float_weights == "another"
+
+
+def test_half_written_weights_of_trials_that_do_not_run_are_removed(tiny_study, tiny_engine):
+    study = tiny_study()
+    study.folder.mkdir(parents=True)
+    record_a_trial(study, tiny_engine)
+    running = study.ask(tiny_engine.network.space).number
+    for number in (0, running):
+        study.folder.joinpath(f"partial-trial-{number}.npz").touch()
+    forget_weights(study)
+    assert [path.name for path in study.folder.glob("partial-*")] == [f"partial-trial-{running}.npz"]

@@ -24,9 +24,12 @@ def weights_path(folder: Path, number: int) -> Path:
 
 
 def save_weights(path: Path, state: Sequence[np.ndarray], config: Config) -> None:
-    """Write weights and ranges, and which config they are of, whole or not at all."""
+    """Write weights and ranges, and which config they are of, whole or not at all.
+
+    Only the process that has the trial does so; what it leaves where it is killed goes by `forget_weights`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial-{path.name}")
+    partial = _partial(path)
     np.savez(partial, *state, config_fingerprint=np.array(config.fingerprint))
     partial.replace(path)
 
@@ -48,8 +51,14 @@ def load_weights(path: Path, config: Config) -> list[np.ndarray]:
 
 def forget_weights(study: Study) -> None:
     """Remove weights of trials that aren't among the best; those of running trials stay."""
-    running = [trial.number for trial in study.running()]
-    kept = {weights_file(study, number) for number in [*(r.number for r in study.best(KEPT)), *running]}
-    for path in study.folder.glob("trial-*.npz"):
+    found = [*study.folder.glob("trial-*.npz"), *study.folder.glob("partial-trial-*.npz")]
+    running = [weights_file(study, trial.number) for trial in study.running()]
+    kept = {*running, *(weights_file(study, record.number) for record in study.best(KEPT))}
+    kept |= {_partial(path) for path in running}
+    for path in found:
         if path not in kept:
             path.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"partial-{path.name}")
