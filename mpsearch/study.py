@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import filelock
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -174,7 +175,8 @@ class Study:
         watch = watch or self._watch
         dead = [trial for trial in self.running() if watch.is_dead(trial.number, trial.user_attrs)]
         for trial in dead:
-            self.lose(trial.number, "its process died")
+            with suppress(UpdateFinishedTrialError):  # another process found out as well
+                self.lose(trial.number, "its process died")
         return [trial.number for trial in dead]
 
     def lose(self, number: int, cause: str) -> None:
@@ -203,16 +205,34 @@ class Study:
         while True:
             running = {trial.user_attrs.get("fingerprint") for trial in self.running()}
             blocked = 0
-            for trial in [trial for trial in self._trials() if trial.state == TrialState.WAITING]:
+            for trial in self._queued():
                 if self._fingerprint(trial, space) in running:
                     blocked += 1
-                elif (asked := self._start(trial, space, holder)) is not None:
-                    return asked
+                else:
+                    with suppress(UpdateFinishedTrialError):  # another process began it, and it has ended already
+                        asked = self._start(trial, space, holder)
+                        if asked is not None:
+                            return asked
             if blocked > len(running):  # enough of them wait
                 return None
             asked = self._propose(space, holder, salt, running)
             if asked is not None:
                 return asked
+
+    def _queued(self) -> list[FrozenTrial]:
+        """Trials that wait; of retries that processes queued for one trial at the same moment, the first is kept."""
+        waiting, retried = [], set()
+        for trial in self._trials():
+            again = trial.user_attrs.get("retry_of")
+            if trial.state == TrialState.WAITING and again is not None and again in retried:
+                with suppress(UpdateFinishedTrialError):
+                    self._storage.set_trial_user_attr(trial._trial_id, "cause", f"trial {again} was queued again twice")
+                    self._storage.set_trial_user_attr(trial._trial_id, "broken", True)
+                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            elif trial.state == TrialState.WAITING:
+                waiting.append(trial)
+            retried.add(again)
+        return waiting
 
     def _fingerprint(self, waiting: FrozenTrial, space: ResolvedSpace) -> str:
         """That of a waiting trial's config; empty where it has none yet."""
@@ -316,7 +336,7 @@ class Study:
             if waiting.user_attrs.get(key) != value:
                 storage.set_trial_user_attr(trial_id, key, value)
         self._seen = None
-        return Asked(number, config, sequence)
+        return Asked(number, config, sequence, queued=True)
 
     def _start_attributes(self, sequence: int, config: Config) -> dict[str, Any]:
         return {
@@ -380,7 +400,7 @@ class Study:
             score: after it.
 
         Raises:
-            optuna.exceptions.UpdateFinishedTrialError: the trial was taken for dead and ended.
+            UpdateFinishedTrialError: the trial was taken for dead and ended.
         """
         storage, trial_id = self._storage, self._id(number)
         storage.set_trial_intermediate_value(trial_id, epoch, score)
@@ -550,7 +570,7 @@ class Study:
         """Store what became of a trial, in two writes.
 
         Raises:
-            optuna.exceptions.UpdateFinishedTrialError: it has ended before.
+            UpdateFinishedTrialError: it has ended before.
         """
         storage, trial_id = self._storage, self._id(number)
         storage.set_trial_user_attr(trial_id, "result", dict(result))
@@ -590,11 +610,13 @@ class Asked(NamedTuple):
         number: of the trial.
         config: to train.
         sequence: its place in the study, from which its seeds derive.
+        queued: whether it waited before.
     """
 
     number: int
     config: Config
     sequence: int
+    queued: bool = False
 
 
 def _result(record: TrialRecord) -> dict[str, Any]:

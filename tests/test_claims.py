@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks import simulation
 from mpsearch.leases import holding
-from mpsearch.records import State
+from mpsearch.records import State, TrialRecord
+from mpsearch.runners.limits import Limits
 from mpsearch.study import open_study
 
 
@@ -69,3 +70,46 @@ def test_one_config_queued_twice_is_not_trained_by_two_processes_at_once(studies
         asked = slow.ask(space, one)
         assert asked.config != begun.config
         assert slow.record(1).state is State.WAITING
+
+
+def test_a_queued_trial_that_another_process_began_and_ended_meanwhile_is_left_alone(studies, monkeypatch):
+    (slow, fast), space = studies, simulation.space()
+    slow.enqueue(space, space.uniform(8), "mine")
+    with holding() as (one, _), holding() as (other, _):
+
+        def train_it():
+            fast.fail(fast.ask(space, other).number, "can't be trained")
+
+        between(slow, monkeypatch, "set_trial_user_attr", train_it)
+        assert slow.ask(space, one).number == 1
+        assert slow.record(0).state is State.FAILED
+
+
+@pytest.mark.parametrize("write", ["set_trial_user_attr", "create_new_trial", "set_trial_state_values"])
+def test_a_dead_trial_that_two_processes_find_is_tried_again_once(studies, monkeypatch, write):
+    (slow, fast), space = studies, simulation.space()
+    with holding() as (lost, _), holding() as (one, held):
+        slow.ask(space, lost)
+        between(slow, monkeypatch, write, fast.recover)
+        slow.recover()
+        again = slow.ask(space, one)
+        held.add(again.number)
+        assert slow.record(again.number).fingerprint == slow.record(0).fingerprint
+        held.add(slow.ask(space, one).number)
+        records = slow.records()
+        tries = [r for r in records if r.fingerprint == records[0].fingerprint]
+        assert [r.state for r in tries if r.number not in (0, again.number)] in ([], [State.BROKEN])
+        assert slow.record(0).state is State.BROKEN
+        assert sum(record.state is State.RUNNING for record in records) == 2
+
+
+def test_of_trials_begun_at_the_same_moment_those_that_are_too_many_give_way():
+    def records(*states):
+        return [TrialRecord(number, state) for number, state in enumerate(states)]
+
+    limits, ended, runs, waits = Limits(trials=3), State.COMPLETE, State.RUNNING, State.WAITING
+    assert not limits.surplus(records(ended, ended, runs), 2, queued=False)
+    assert limits.surplus(records(ended, ended, runs, runs), 3, queued=False)
+    assert not limits.surplus(records(ended, ended, runs, runs), 2, queued=False)
+    assert limits.surplus(records(runs, ended, ended, runs), 0, queued=True)  # whichever of the two began first
+    assert not limits.surplus(records(runs, ended, waits, runs), 0, queued=True)

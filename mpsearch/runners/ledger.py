@@ -163,7 +163,7 @@ class Ledger:
             return None, None
         if asked is None:
             return None, None
-        if self._limits.surplus(self._study.records(), asked.number):
+        if self._limits.surplus(self._study.records(), asked.number, asked.queued):
             self._study.put_back(asked.number, self._holder)  # others took the last ones meanwhile
             return None, None
         self._held.add(asked.number)

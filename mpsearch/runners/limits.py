@@ -43,9 +43,16 @@ class Limits:
         counted = sum(record.state in (*_ENDED, State.RUNNING) for record in records)
         return self.trials is not None and counted >= self.trials
 
-    def surplus(self, records: Sequence[TrialRecord], number: int) -> bool:
-        """Whether a trial that has just begun is one too many, as earlier ones are all that there shall be."""
-        return self.taken([record for record in records if record.number < number])
+    def surplus(self, records: Sequence[TrialRecord], number: int, queued: bool) -> bool:
+        """Whether a trial that has just begun is one too many, as others began at the same moment.
+
+        Args:
+            records: all trials of the study, as they are after it began.
+            number: of the trial.
+            queued: whether it waited before. Such a trial gives way to all others: of a new one the numbers say which
+                was earlier, of this one they don't.
+        """
+        return self.taken([r for r in records if (r.number != number if queued else r.number < number)])
 
     def reached(self, records: Sequence[TrialRecord], started: float) -> str | None:
         """Why a run is at its end, None where it isn't; empty where it has all its trials.
