@@ -5,6 +5,7 @@ import difflib
 import json
 import re
 import secrets
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -105,12 +106,19 @@ class Study:
 
     @contextmanager
     def _locked(self, kind: str, who: str) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.ReadWriteLock(self.folder / "run.lock", is_singleton=False)
+        file = self.folder / "run.lock"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.ReadWriteLock(file, is_singleton=False)
             lock.acquire_read(timeout=LOCK_WAIT) if kind == "read" else lock.acquire_write(timeout=0)
         except filelock.Timeout:
             raise StudyError(f"{who} the study `{self.name}`: wait for it or end it") from None
+        except (sqlite3.Error, OSError) as error:
+            raise StudyError(
+                f"can't lock {file.absolute()} ({error}): its folder must be writable, and on a file system that can "
+                "lock files; it is beside an SQLite file or journal (--storage), else in `studies/runs` of the folder "
+                "in which the command runs"
+            ) from error
         try:
             yield
         finally:
@@ -721,9 +729,7 @@ def _is_trained(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "answered_from" not in trial.user_attrs
 
 
-def _record(
-    trial: FrozenTrial, config: Config | None, conditions: str, untagged: Callable[[], str]
-) -> TrialRecord:
+def _record(trial: FrozenTrial, config: Config | None, conditions: str, untagged: Callable[[], str]) -> TrialRecord:
     """A trial as a record.
 
     Args:

@@ -1,7 +1,9 @@
 """Creating, finding and refusing studies; what they hold."""
 
 import dataclasses
+import errno
 import json
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -326,6 +328,21 @@ def test_float_weights_that_another_process_noted_meanwhile_must_be_the_same(tin
     with pytest.raises(StudyError, match=r"trained other float weights for `tiny` .*\(another, here .*XDG_CACHE_HOME"):
         note_weights(elsewhere, file, data)
     assert open_study("tiny").provenance.float_weights == "another"
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("locking protocol"), OSError(errno.ENOLCK, "No locks available")]
+)
+@pytest.mark.parametrize("way", ["shared", "exclusive"])
+def test_where_files_cannot_be_locked_an_error_says_what_to_do(tiny_study, monkeypatch, way, error):
+    def refuse(lock, timeout):
+        raise error
+
+    study = tiny_study()
+    for kind in ("read", "write"):
+        monkeypatch.setattr(f"filelock.ReadWriteLock.acquire_{kind}", refuse)
+    with pytest.raises(StudyError, match=r"can't lock .*run\.lock \(.*lock.*\): its folder must be writable, and on a"):
+        getattr(study, way)().__enter__()
 
 
 def test_half_written_weights_of_trials_that_do_not_run_are_removed(tiny_study, tiny_engine):
