@@ -38,3 +38,7 @@ class TrainingError(MpsearchError, ArithmeticError):
 
 class ExportError(MpsearchError, RuntimeError):
     """A model that can't be exported, or whose exported file differs from it."""
+
+
+class MissingPackageError(MpsearchError, ImportError):
+    """A package that isn't installed, of those that mpsearch needs for some things only."""

@@ -7,12 +7,15 @@ pruner, or Tune's ASHA, stops. Ray places the actors, and starts others where th
 import json
 import logging
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 
 try:
     import ray
@@ -21,11 +24,10 @@ try:
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
     from ray.tune.search import Searcher
 except ImportError as missing:
-    raise ImportError("running on Ray needs ray: pip install 'mpsearch[ray]'") from missing
+    raise MissingPackageError("running on Ray needs ray: pip install 'mpsearch[ray]'") from missing
 
 from mpsearch import errors
 from mpsearch.data import Data
-from mpsearch.errors import ConfigError, StudyError
 from mpsearch.leases import Pace
 from mpsearch.runners.job import Job
 from mpsearch.runners.ledger import POLL, Ledger, Progress
@@ -54,7 +56,7 @@ class Cluster:
     """Where and how trials run.
 
     Attributes:
-        address: of a running cluster, for instance "auto" or "ray://head:10001"; "local" starts Ray on this machine.
+        address: of a running cluster that this machine is a node of, "auto" or "host:port"; "local" starts Ray here.
         cpus: of each trial; they are its threads too.
         gpus: of each trial; a fraction lets trials share one.
         max_concurrent: trials at the same time; default: as many as the cluster has resources for when the run begins.
@@ -72,6 +74,11 @@ class Cluster:
             raise ConfigError(f"`scheduler` must be study or asha, but got {self.scheduler!r}")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):
             raise ConfigError(f"a trial needs CPUs or GPUs, but got cpus={self.cpus:g} and gpus={self.gpus:g}")
+        if self.address.startswith("ray://"):
+            raise ConfigError(
+                f"the process that holds a study can't be a Ray client ({self.address}): run it on a node of the "
+                "cluster, with auto or HOST:PORT of the head for the address"
+            )
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigError(f"`max_concurrent` must be at least 1, but got {self.max_concurrent}")
 
@@ -355,6 +362,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=cluster.address,
@@ -367,6 +375,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
             f"there is no Ray cluster at {cluster.address}: start one with `ray start --head`, give its address, or "
             "`local` for one on this machine"
         ) from error
+    if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:  # Ray put its own in place
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
