@@ -23,7 +23,7 @@ from mpsearch.creation import (
 )
 from mpsearch.data import Data, Split
 from mpsearch.describe import describe
-from mpsearch.errors import ConfigError, StudyError
+from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, float_model, keep_weights
@@ -35,6 +35,7 @@ from mpsearch.queueing import config_from_mapping
 from mpsearch.ranking import Candidate, ranked
 from mpsearch.records import TrialRecord
 from mpsearch.runners.inprocess import run
+from mpsearch.runners.leftovers import settle
 from mpsearch.runners.limits import Limits, parse_duration
 from mpsearch.runners.processes import run_in_processes
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
@@ -106,10 +107,11 @@ def search(
 
     Raises:
         StudyError: what the study of this name was made of has changed.
-        ConfigError: there is no such sampler or option, or no end of the run.
+        ConfigError: there is no such sampler or option, no end of the run, or `jobs` is below 1.
         KeyboardInterrupt: the study can be gone on with by the same call.
     """
     limits = _limits(trials, timeout, until_score, patience)
+    _check_jobs(jobs)
     task = _task(model, data, training, float_training, finetuning, loss, metric, weights)
     file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
     name = name or str(model.name if isinstance(model, keras.Model) else getattr(model, "__name__", "study"))
@@ -182,12 +184,12 @@ class Search:
         """All trials, a row each, with their numbers as index; the widths chosen are in columns named by site.
 
         Raises:
-            ImportError: pandas isn't installed.
+            MissingPackageError: pandas isn't installed.
         """
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("trials is a table of pandas: pip install 'mpsearch[notebook]'") from error
+            raise MissingPackageError("trials is a table of pandas: pip install 'mpsearch[notebook]'") from error
         rows = [_row(record) for record in self.study.records()]
         return pandas.DataFrame(rows, columns=None if rows else ["trial"]).set_index("trial")
 
@@ -200,9 +202,10 @@ class Search:
         jobs: int = 1,
     ) -> "Search":
         """Run trials until the study has `trials` finished ones, or another of the ends of `search` is reached."""
+        _check_jobs(jobs)
         return self._run(_limits(trials, timeout, until_score, patience), jobs)
 
-    def _run(self, limits: Limits, jobs: int = 1) -> "Search":
+    def _run(self, limits: Limits, jobs: int) -> "Search":
         ended = limits.reached(self.study.records(), time.monotonic())
         if ended is None:
             found = self.top(1)
@@ -218,6 +221,8 @@ class Search:
                     self.study.keep("float", {"validation": engine.float_metric()})
                 with shown as progress:
                     ended = run(self.study, engine, limits, progress)
+        else:
+            settle(self.study, (lambda line: None) if self._quiet else print)
         if ended and not self._quiet:
             print(f"ended with {self.study.finished} finished trials in the study: {ended}")
         return self
@@ -333,6 +338,11 @@ class Search:
 def _limits(trials: int | None, timeout: float | str | None, until_score: float | None, patience: int | None) -> Limits:
     seconds = parse_duration(timeout) if isinstance(timeout, str) else timeout
     return Limits(trials, seconds, until_score, patience)
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise ConfigError(f"`jobs` must be at least 1, but got {jobs}")
 
 
 def _extra(changed: Alpha | None) -> tuple[Alpha, ...]:

@@ -1,5 +1,6 @@
 """The Python API: search, go on, look, fine-tune and export, without a space file."""
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import mpsearch
 from mpsearch.api import search
 from mpsearch.errors import ConfigError, DataError, StudyError
+from mpsearch.leases import holding
 from mpsearch.records import State
 from mpsearch.space import Space
 from mpsearch.study import open_study, study_names
@@ -180,6 +182,33 @@ def test_what_cannot_be_searched_is_refused(inside, float_model, arrays, space):
     untested = search(float_model, arrays[:4], Space(kernel=space.kernel), trials=1, name="untested", **OPTIONS)
     with pytest.raises(StudyError, match="the data has none"):
         untested.finetune()
+
+
+@pytest.mark.parametrize("jobs", [0, -4])
+def test_a_run_needs_a_process(found, inside, float_model, arrays, space, jobs):
+    with pytest.raises(ConfigError, match=f"`jobs` must be at least 1, but got {jobs}"):
+        search(float_model, arrays, space, trials=3, jobs=jobs, **{**OPTIONS, "name": "unmade"})
+    assert "unmade" not in study_names()
+    with pytest.raises(ConfigError, match="`jobs` must be at least 1"):
+        found.run(3, jobs=jobs)
+
+
+def test_a_study_at_its_end_gets_back_the_trials_of_dead_processes(found, inside):
+    study = open_study("tiny")
+    with holding() as (holder, _):
+        study.ask(found.space, dataclasses.replace(holder, token="dead", process=2**22 + 1))
+    found.run(1)
+    assert [record.state for record in study.records()][-2:] == [State.BROKEN, State.WAITING]
+
+
+def test_two_processes_train_objects_of_python(float_model, arrays, space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = search(float_model, arrays, space, trials=2, uniform=[8], jobs=2, **OPTIONS)
+    records = made.study.records()
+    assert [record.state for record in records] == [State.COMPLETE] * 2
+    assert [record.origin for record in records] == ["uniform 8", "random"]
+    assert [path.name for path in sorted(made.study.folder.glob("trial-*"))] == ["trial-0.npz", "trial-1.npz"]
+    assert len(list((made.study.folder / "workers").iterdir())) == 2
 
 
 def test_the_command_line_says_how_to_go_on_with_it(found, inside, monkeypatch, capsys):

@@ -11,13 +11,11 @@ from typer.core import TyperGroup
 from mpsearch.cli import running, upkeep
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
-from mpsearch.cli.common import chosen_trials, open_engine, say
+from mpsearch.cli.common import INTERRUPTED, chosen_trials, open_engine, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
 from mpsearch.version import __version__
-
-INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as shells give it
 
 
 class Commands(TyperGroup):
@@ -53,7 +51,11 @@ app.add_typer(storage_commands.app, name="storage")
 
 
 def main() -> None:
-    """Run the command line; exits with 0, with 1 after an error, with 2 after wrong usage, with 130 after Ctrl-C."""
+    """Run the command line.
+
+    Exits with 0, with 1 after an error, with 2 after wrong usage, with 130 after Ctrl-C, and after SIGTERM where that
+    ends a run as Ctrl-C does.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()

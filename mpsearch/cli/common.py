@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mpsearch.spacefile import SpaceFile
     from mpsearch.study import Study
 
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as shells give it
+
 
 def say(line: str) -> None:
     """Tell a user something beside the results."""

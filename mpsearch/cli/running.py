@@ -1,7 +1,6 @@
 """The commands that train a study's trials: `mpsearch study run` and `mpsearch worker`."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.common import accept_early, counted, open_engine, open_inputs, say
+from mpsearch.cli.common import INTERRUPTED, accept_early, counted, open_engine, open_inputs, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite
 from mpsearch.cli.tables import print_best
 from mpsearch.errors import ConfigError
@@ -71,7 +70,7 @@ def run(
     ray: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="Train on Ray: local, auto (a cluster that runs here) or ray://HOST:PORT."
+            metavar="ADDRESS", help="Train on Ray: local, auto (the cluster that this node belongs to) or HOST:PORT."
         ),
     ] = None,
     cpus: Annotated[
@@ -180,11 +179,13 @@ def _command(
     """Open the study, train unless it is at its end, and print what came of it."""
     from mpsearch.cli.output import print_json
     from mpsearch.ranking import ranked
+    from mpsearch.runners.leftovers import settle
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
     ended = limits.reached(study.records(), time.monotonic())
     if ended is not None:
+        settle(study, (lambda line: None) if quiet or as_json else say)
         accept_early(study, accept)
         if as_json:
             print_json([candidate.to_json() for candidate in ranked(study, 1)])
@@ -201,9 +202,8 @@ def _command(
         done, again = counted(study.finished, "trial"), ""
         if limits.trials is not None:
             done, again = f"{study.finished} of {counted(limits.trials, 'trial')}", f" --trials {limits.trials}"
-        sys.exit(
-            f"interrupted after {done}; go on with: mpsearch {command} {name}{again or ' and the options as before'}"
-        )
+        say(f"interrupted after {done}; go on with: mpsearch {command} {name}{again or ' and the options as before'}")
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, 1)])
         return

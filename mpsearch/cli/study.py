@@ -1,12 +1,11 @@
 """The commands `mpsearch study …`."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpsearch.cli import running
-from mpsearch.cli.common import counted, open_engine, say_loading
+from mpsearch.cli.common import INTERRUPTED, counted, open_engine, say, say_loading
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.tables import print_best, print_candidates
@@ -288,7 +287,8 @@ def repeat(
         with progress:
             repeat_trials(study, engine, records, repeats, progress)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on with the repeats that are missing")
+        say("interrupted; the same command goes on with the repeats that are missing")
+        raise typer.Exit(INTERRUPTED) from None
     candidates = candidates_of(study, records)
     if as_json:
         print_json([candidate.to_json() for candidate in candidates])

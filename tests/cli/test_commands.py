@@ -1,8 +1,10 @@
 """The commands, typed as a user would, on a tiny task."""
 
+import dataclasses
 import json
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import pytest
 import typer
 
 from mpsearch.cli.app import app, main
+from mpsearch.leases import holding
+from mpsearch.records import State, TrialRecord
+from mpsearch.study import open_study
 from mpsearch.version import __version__
 
 TINY = Path(__file__).resolve().parents[1] / "tiny.py"
@@ -179,6 +184,71 @@ def test_an_interrupted_command_says_so_and_exits_with_130(mpsearch, monkeypatch
     code, out, err = mpsearch(*words)
     assert (code, out) == (130, "")
     assert err.strip() == "interrupted before it was done; to start it again give the same command"
+
+
+@pytest.mark.parametrize("words", [("study", "run"), ("worker",)], ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_ctrl_c_or_sigterm_ends_says_how_to_go_on_and_exits_with_130(
+    mpsearch, tiny_study, monkeypatch, words, number
+):
+    def here(*args, **options):
+        signal.raise_signal(number)
+
+    tiny_study("mine")
+    monkeypatch.setattr("mpsearch.cli.running._here", here)
+    code, out, err = mpsearch(*words, "mine", "--trials", "3")
+    assert (code, out) == (130, "")
+    assert err == f"interrupted after 0 of 3 trials; go on with: mpsearch {' '.join(words)} mine --trials 3\n"
+
+
+def test_interrupted_repeats_exit_with_130(mpsearch, tiny_study, tiny_engine, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    study = tiny_study("mine")
+    record(study, tiny_engine)
+    monkeypatch.setattr("mpsearch.creation.Engine", lambda *args: tiny_engine)
+    monkeypatch.setattr("mpsearch.runners.repeats.repeat", interrupted)
+    code, _, err = mpsearch("study", "repeat", "mine", "--quiet")
+    assert code == 130
+    assert err.endswith("interrupted; the same command goes on with the repeats that are missing\n")
+
+
+def record(study, engine, holder=None):
+    """Add a trial that is complete, or with a holder one that runs."""
+    asked = study.ask(engine.network.space, holder)
+    if holder is None:
+        costs = {"total_bits": 1}
+        done = TrialRecord(asked.number, State.COMPLETE, metric=0.5, score=0.5, costs=costs, delta=0.0)
+        study.complete(asked.number, done)
+
+
+@pytest.mark.parametrize("words", [("study", "run"), ("worker",)], ids=" ".join)
+def test_a_study_at_its_end_gets_back_the_trials_of_dead_processes(mpsearch, tiny_study, tiny_engine, words):
+    study = tiny_study("mine")
+    record(study, tiny_engine)
+    with holding() as (holder, _):
+        record(study, tiny_engine, dataclasses.replace(holder, token="dead", process=2**22 + 1))
+    code, out, _ = mpsearch(*words, "mine", "--trials", "1")
+    assert (code, "has 1 trial already" in out) == (0, True)
+    states = [found.state for found in open_study("mine").records()]
+    assert states == [State.COMPLETE, State.BROKEN, State.WAITING]
+
+
+def test_without_ray_the_extra_is_named(mpsearch, tiny_study, monkeypatch):
+    tiny_study("mine")
+    monkeypatch.delitem(sys.modules, "mpsearch.runners.ray_tune", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = mpsearch("study", "run", "mine", "--ray", "local")
+    assert (code, err) == (1, "error: running on Ray needs ray: pip install 'mpsearch[ray]'\n")
+
+
+def test_a_ray_client_is_refused(mpsearch, tiny_study):
+    pytest.importorskip("ray", reason="ray isn't installed")
+    tiny_study("mine")
+    code, _, err = mpsearch("study", "run", "mine", "--ray", "ray://head:10001")
+    assert code == 1
+    assert err.startswith("error: the process that holds a study can't be a Ray client (ray://head:10001): run it on ")
 
 
 def commands(group, prefix=()):
