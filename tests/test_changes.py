@@ -53,7 +53,7 @@ def test_a_study_whose_trials_have_not_begun_takes_a_new_recipe_over(tiny_study,
     assert again.provenance.space_text == file.text
     assert again.history[0]["space_text"] == tiny_engine.file.text
     assert taken(again, tiny_engine, file, space) == []
-    number, _, _ = again.ask(space)
+    number, *_ = again.ask(space)
     assert not again.record(number).before_change
 
 

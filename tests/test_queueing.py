@@ -60,7 +60,7 @@ def test_another_studys_best_or_any_trial_can_be_taken(tiny_study, tiny_engine):
         config_from_study(other, None, space)
     configs = []
     for score in (0.5, 0.7):
-        number, config, _ = other.ask(space)
+        number, config, *_ = other.ask(space)
         other.complete(number, TrialRecord(number, State.COMPLETE, metric=score, score=score))
         configs.append(config)
     assert config_from_study(other, None, space) == (configs[1], "other trial 1")

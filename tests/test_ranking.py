@@ -10,7 +10,7 @@ from mpsearch.records import State, TrialRecord
 
 
 def keep_trial(study, engine, score):
-    number, _, _ = study.ask(engine.network.space)
+    number, *_ = study.ask(engine.network.space)
     costs = {"total_bits": 1}
     record = TrialRecord(number, State.COMPLETE, metric=score / 2, score=score, costs=costs, delta=0.0)
     study.complete(number, record)

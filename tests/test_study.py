@@ -101,7 +101,7 @@ def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine
     made = tiny_study("mine", "random", pruner, pruner_options=options)
     study, lengths = open_study("mine"), {True: [], False: []}
     for number in range(18):
-        asked, _, _ = study.ask(tiny_engine.network.space)
+        asked, *_ = study.ask(tiny_engine.network.space)
         hopeless = number % 3 == 2
         for epoch in range(8):
             if study.report(asked, epoch, (0.1 if hopeless else 0.8) + 0.01 * number + 0.001 * epoch):
@@ -170,7 +170,7 @@ def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(ti
 
 
 def record_a_trial(study, engine):
-    number, config, _ = study.ask(engine.network.space)
+    number, config, *_ = study.ask(engine.network.space)
     study.complete(
         number, TrialRecord(number, State.COMPLETE, metric=0.5, score=0.5, costs={"total_bits": 1}, delta=0.0)
     )

@@ -20,7 +20,7 @@ def study(tiny_study, tiny_engine):
     """A study with a complete, a failed, a broken and a waiting trial, weights, a note, tags and a repeat."""
     made, space = tiny_study("mine", "tpe", "median", 3, {"n_startup_trials": 2}), tiny_engine.network.space
     made.enqueue(space, space.uniform(8), "uniform 8")
-    number, config, _ = made.ask(space)
+    number, config, *_ = made.ask(space)
     curve = [{"loss": 1.5, "val_accuracy": 0.5, "score": 0.25}]
     made.report(number, 0, 0.25)
     costs = {"total_bits": 12, "parameter_bits": 8, "activation_bits": 4}
@@ -95,7 +95,7 @@ def test_a_copy_has_trials_weights_and_notes_of_its_own(study, tiny_engine):
     assert copy.provenance.id != study.provenance.id
     delete_study("mine")
     assert weights_of(copy, copy.record(0)) is not None
-    number, _, sequence = copy.ask(tiny_engine.network.space)
+    number, _, sequence, *_ = copy.ask(tiny_engine.network.space)
     assert (number, sequence) == (3, 2)  # the queued one, in its place
 
 

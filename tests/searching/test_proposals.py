@@ -62,7 +62,7 @@ def go_on(study, trials, broken=(), space=SPACE):
     """Run a study until it has so many trials; asks with a number in `broken` are cut off, by death or by the user."""
     asked = 0
     while study.finished < trials:
-        number, config, _ = study.ask(space)
+        number, config, *_ = study.ask(space)
         asked += 1
         if asked in broken:
             study.interrupt(number) if asked % 2 else study.recover()
@@ -95,7 +95,7 @@ def test_a_proposal_from_the_copy_is_that_of_optuna_on_the_study_itself(tmp_path
     name, options = CASES[case]
     study = new(tmp_path, name, options)
     go_on(study, 12)
-    number, _, sequence = study.ask(SPACE)
+    number, _, sequence, *_ = study.ask(SPACE)
     reference = optuna.create_study(direction="maximize")
     for frozen in study.frozen_trials()[:12]:
         reference.add_trial(frozen)
@@ -213,7 +213,7 @@ def pruned(study, seed=0, broken=()):
     study._study.pruner = make_pruner("hyperband", {"min_resource": 1, "max_resource": 9}, seed)
     lengths, asked = {}, 0
     while study.finished < 30:
-        number, _, sequence = study.ask(SPACE)
+        number, _, sequence, *_ = study.ask(SPACE)
         asked += 1
         for epoch in range(9):
             hopeless = study.report(number, epoch, (sequence * 7 % 10) / 10 + 0.01 * epoch)
