@@ -1,5 +1,9 @@
-"""Ray actors that sleep in place of training."""
+"""Ray actors that sleep in place of training.
 
+python -m benchmarks.simulation_ray STORAGE NAME --trials 20 --workers 2    # a driver, as `study run --ray local`
+"""
+
+import argparse
 import json
 import time
 from typing import Any
@@ -13,7 +17,7 @@ from mpsearch.runners.ledger import Progress
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.ray_trainable import SAID, WEIGHTS, TrialTrainable
 from mpsearch.runners.ray_tune import Cluster, run_actors
-from mpsearch.study import Study
+from mpsearch.study import Study, open_study
 
 
 class SleepingTrainable(TrialTrainable):
@@ -27,8 +31,8 @@ class SleepingTrainable(TrialTrainable):
         for epoch in range(simulation.EPOCHS):
             time.sleep(self._seconds / simulation.EPOCHS)
             if report(epoch, {"loss": 1.0, "val_accuracy": simulation.metric(job.config, epoch)}):
-                return {SAID: json.dumps({}), "done": True}
-        return {SAID: json.dumps({"seconds": self._seconds}), WEIGHTS: [ray.put([])], "done": True}
+                return {SAID: json.dumps({"ended": {}}), "done": True}
+        return {SAID: json.dumps({"ended": {"seconds": self._seconds}}), WEIGHTS: [ray.put([])], "done": True}
 
 
 def run(study: Study, limits: Limits, progress: Progress, workers: int, seconds: float) -> str:
@@ -40,3 +44,19 @@ def run(study: Study, limits: Limits, progress: Progress, workers: int, seconds:
         return run_actors(study, simulation.FILE, simulation.space(), limits, progress, cluster, actor)
     finally:
         ray.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("storage")
+    parser.add_argument("name")
+    parser.add_argument("--trials", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    study = open_study(options.name, options.storage)
+    run(study, Limits(options.trials), simulation.Told(), options.workers, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

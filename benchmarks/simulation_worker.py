@@ -3,10 +3,9 @@
 import sys
 import time
 from multiprocessing.connection import Connection
-from typing import Any
 
 from benchmarks.simulation import EPOCHS, metric, wait_to_begin
-from mpsearch.runners.job import Job, Report
+from mpsearch.runners.job import Ending, Job, Report
 from mpsearch.runners.setup import Setup
 from mpsearch.runners.weights import save_weights, weights_path
 from mpsearch.runners.worker_process import Worker
@@ -21,14 +20,14 @@ class SleepingWorker(Worker):
         wait_to_begin()
         return 0.9
 
-    def train(self, job: Job, report: Report) -> tuple[Any, ...]:
+    def train(self, job: Job, report: Report) -> Ending:
         for epoch in range(EPOCHS):
             time.sleep(self._seconds / EPOCHS)
             if report(epoch, {"loss": 1.0, "val_accuracy": metric(job.config, epoch)}):
                 break
         else:
             save_weights(weights_path(self._folder, job.number), [], job.config)
-        return "trained", job.number, self._seconds
+        return Ending(seconds=self._seconds)
 
 
 if __name__ == "__main__":

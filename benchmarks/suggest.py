@@ -59,10 +59,11 @@ def seconds(study: Study, space: ResolvedSpace, suggestions: int) -> list[float]
     found = []
     for _ in range(suggestions):
         started = time.perf_counter()
-        trial, config, _ = study.ask(space)
+        asked = study.ask(space)
         found.append(time.perf_counter() - started)
-        score = sum(1 / spec.bits for spec in config.values()) / len(config)
-        study.complete(trial, TrialRecord(trial.number, State.COMPLETE, metric=score, score=score))
+        assert asked is not None
+        score = sum(1 / spec.bits for spec in asked.config.values()) / len(asked.config)
+        study.complete(asked.number, TrialRecord(asked.number, State.COMPLETE, metric=score, score=score))
     return found
 
 

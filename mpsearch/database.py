@@ -63,7 +63,7 @@ class Database(RDBStorage):
         bare = copy.copy(template_trial)
         bare.params, bare.user_attrs, bare.system_attrs = {}, {}, {}
         trial = super()._get_prepared_new_trial(study_id, bare, session)
-        session.add_all(_parts(trial.trial_id, template_trial))
+        session.add_all(_parts(int(trial.trial_id), template_trial))
         return trial
 
     def _set_trial_intermediate_value_without_commit(
@@ -133,7 +133,8 @@ class Database(RDBStorage):
             elif WHOLE in attributes:
                 self._parameters[trial_id] = parameters, known
             objectives = sorted(
-                (place, value.stored_repr_to_value(x, value.TrialValueType[kind])) for place, x, kind in values[trial_id]
+                (place, value.stored_repr_to_value(x, value.TrialValueType[kind]))
+                for place, x, kind in values[trial_id]
             )
             found.append(
                 FrozenTrial(

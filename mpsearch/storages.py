@@ -1,6 +1,5 @@
 """Storages: what keeps studies, named by URLs: SQLite, journals, PostgreSQL, MySQL and Optuna's gRPC proxy."""
 
-import json
 import logging
 import os
 import random

@@ -24,6 +24,7 @@ from mpsearch.errors import ConfigError, StudyError
 from mpsearch.leases import Holder, Watch, claim_of, held_by
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import State, TrialRecord
+from mpsearch.resilience import ResilientStorage
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.proposals import Proposer
 from mpsearch.searching.samplers import BY_NUMBER, make_pruner, make_sampler
@@ -173,6 +174,24 @@ class Study:
     def running(self) -> list[FrozenTrial]:
         """Trials that are being trained, or whose process died."""
         return [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
+
+    def observe(self, watch: Watch) -> None:
+        """Let a watch take note of the heartbeats of running trials; any thread may."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            watch.is_dead(trial.number, trial.user_attrs)
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait only so long for a storage that is away."""
+        storage = self._study._storage
+        if not isinstance(storage, ResilientStorage):  # one that waits for nothing
+            yield
+            return
+        before, storage.patience = storage.patience, seconds
+        try:
+            yield
+        finally:
+            storage.patience = before
 
     def recover(self, watch: Watch | None = None) -> list[int]:
         """Fail trials whose process died, and queue their configs again; their numbers.

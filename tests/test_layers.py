@@ -46,6 +46,7 @@ TABLE = (
     ("addresses",),
     ("faults",),
     ("resilience", "journal"),
+    ("database",),
     ("storages",),
     ("storagecheck", "proxy"),
     ("leases",),

@@ -49,13 +49,7 @@ def run(
                     return ledger.ended
                 ledger.wait()
                 continue
-            number = job.number
-            done = train(engine, job, partial(ledger.epoch, number), study.folder)
-            if done.failure:
-                ledger.failed(number, done.failure)
-            elif done.exhausted:
-                ledger.died(number, done.exhausted)
-            else:
-                if done.outcome is not None:
-                    save_weights(weights_file(study, number), done.outcome.state, job.config)
-                ledger.trained(number, None if done.outcome is None else done.outcome.seconds)
+            ending, state = train(engine, job, partial(ledger.epoch, job.number), study.folder)
+            if state is not None:
+                save_weights(weights_file(study, job.number), state, job.config)
+            ledger.take(job.number, ending)

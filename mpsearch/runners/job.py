@@ -1,4 +1,4 @@
-"""What a runner is given to train."""
+"""What a runner is given to train, and what comes of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,3 +22,18 @@ class Job:
     number: int
     config: Config
     seed: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What came of a job; without a reason, it was trained to its end or stopped as its report asked for.
+
+    Attributes:
+        failed: why the config can't be trained; empty where it can.
+        exhausted: why the machine couldn't train it: it may, another time.
+        seconds: that its training took; None where it was stopped.
+    """
+
+    failed: str = ""
+    exhausted: str = ""
+    seconds: float | None = None

@@ -1,34 +1,21 @@
 """Train one job on an engine, wherever that is."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mpsearch.errors import TrainingError
-from mpsearch.runners.job import Job, Report
-from mpsearch.searching.engine import Engine, Outcome
+from mpsearch.runners.job import Ending, Job, Report
+from mpsearch.searching.engine import Engine
 from mpsearch.training import trial_callbacks
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What became of a job.
-
-    Attributes:
-        outcome: of the training; None where it was stopped or failed.
-        failure: why the config can't be trained; empty where it can.
-        exhausted: why the machine couldn't train it: it may, another time.
-    """
-
-    outcome: Outcome | None
-    failure: str = ""
-    exhausted: str = ""
 
 
 class _StoppedError(Exception):
     """The training shall stop."""
 
 
-def train(engine: Engine, job: Job, report: Report, folder: Path) -> Trained:
+def train(engine: Engine, job: Job, report: Report, folder: Path) -> tuple[Ending, Sequence[np.ndarray] | None]:
     """Train a job's config.
 
     Args:
@@ -36,6 +23,9 @@ def train(engine: Engine, job: Job, report: Report, folder: Path) -> Trained:
         job: what to train.
         report: is told each epoch.
         folder: of the study; logs for TensorBoard go into it, where the recipe wants them.
+
+    Returns:
+        What came of it, and the trained weights and ranges; None for these where there are none to be kept.
     """
 
     def stop_or_go_on(epoch: int, logs: dict[str, float]) -> None:
@@ -44,16 +34,17 @@ def train(engine: Engine, job: Job, report: Report, folder: Path) -> Trained:
 
     callbacks = trial_callbacks(engine.task.training, folder / "tensorboard" / f"trial-{job.number}")
     try:
-        return Trained(engine.train(job.config, job.seed, report=stop_or_go_on, callbacks=callbacks))
+        outcome = engine.train(job.config, job.seed, report=stop_or_go_on, callbacks=callbacks)
     except _StoppedError:
-        return Trained(None)
+        return Ending(), None
     except TrainingError as error:
-        return Trained(None, failure=f"{type(error).__name__}: {error}")
+        return Ending(failed=f"{type(error).__name__}: {error}"), None
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         first_line = (str(error).splitlines() or [""])[0]
-        return Trained(None, exhausted=f"out of memory: {first_line or type(error).__name__}")
+        return Ending(exhausted=f"out of memory: {first_line or type(error).__name__}"), None
+    return Ending(seconds=outcome.seconds), outcome.state
 
 
 def _is_out_of_memory(error: Exception) -> bool:

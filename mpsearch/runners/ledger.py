@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -17,10 +17,10 @@ import optuna
 
 from mpsearch.config import Config
 from mpsearch.costs.bits import Bits
-from mpsearch.errors import MpsearchError
+from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.leases import Pace, Watch, holding
 from mpsearch.records import State, TrialRecord
-from mpsearch.runners.job import Job
+from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.weights import forget_weights
 from mpsearch.searching.samplers import derived_seed
@@ -76,7 +76,7 @@ class Ledger:
     """Gives out the trials of a run and takes their results; to be entered as a context.
 
     Leaving it by Ctrl-C, or by a mistake that is no config's fault, queues the configs of unfinished trials again;
-    leaving it by another error fails them.
+    leaving it by another error, which no config may be to blame for, counts as a death of each.
 
     Args:
         study: made for the space.
@@ -126,14 +126,24 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stack:
+        hurry = nullcontext() if error is None else self._study.patience(0.0)
+        with hurry, self._stack:
             for number in list(self._open):
-                if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
-                    self.interrupted(number)
-                elif isinstance(error, MpsearchError):  # it is tried again once that is mended
-                    self.interrupted(number, f"{type(error).__name__}: {error}")
-                else:
-                    self.failed(number, f"{type(error).__name__}: {error}", silent=True)
+                try:
+                    self._leave(number, error)
+                except StudyError:
+                    if error is None:
+                        raise
+                    return  # the storage is away: others find these trials by their leases
+
+    def _leave(self, number: int, error: BaseException | None) -> None:
+        """End a trial that is running as the run is left."""
+        if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+            self.interrupted(number)
+        elif isinstance(error, MpsearchError):  # it is tried again once that is mended
+            self.interrupted(number, f"{type(error).__name__}: {error}")
+        else:
+            self.died(number, f"{type(error).__name__}: {error}", silent=True)
 
     def next(self) -> Job | None:
         """The next trial to train; None where the run is at its end, or nothing can begin now: see `ended`.
@@ -217,14 +227,23 @@ class Ledger:
         else:
             self._ending(number, lambda: self._study.complete(number, record))
 
-    def failed(self, number: int, cause: str, seconds: float | None = None, silent: bool = False) -> None:
-        """A config can't be trained."""
-        record = self._record(self._open[number], seconds)
-        self._ending(number, lambda: self._study.fail(number, cause, record=record), silent)
+    def take(self, number: int, ending: Ending) -> None:
+        """Take what came of a trial."""
+        if ending.failed:
+            self.failed(number, ending.failed)
+        elif ending.exhausted:
+            self.died(number, ending.exhausted)
+        else:
+            self.trained(number, ending.seconds)
 
-    def died(self, number: int, cause: str) -> None:
+    def failed(self, number: int, cause: str) -> None:
+        """A config can't be trained."""
+        record = self._record(self._open[number], None)
+        self._ending(number, lambda: self._study.fail(number, cause, record=record))
+
+    def died(self, number: int, cause: str, silent: bool = False) -> None:
         """A trial's process died: its config is tried again, `ATTEMPTS` times in all."""
-        self._ending(number, lambda: self._study.lose(number, cause))
+        self._ending(number, lambda: self._study.lose(number, cause), silent)
 
     def interrupted(self, number: int, cause: str = "interrupted") -> None:
         """A trial was cut off through no fault of its config, which is tried again."""
@@ -268,13 +287,19 @@ class Ledger:
         self._held.discard(number)
 
     def _renew(self) -> None:
-        """Renew leases until the run ends."""
+        """Renew leases, and watch those of others, until the run ends."""
         while not self._closing.wait(self._pace.renew):
             with self._lock:
                 trials = list(self._open.values())
-            for trial in trials:
-                trial.beat += 1
-                try:
-                    self._study.renew(trial.job.number, trial.beat)
-                except Exception:  # ended meanwhile, or the storage is away: the run itself says so
-                    continue
+            try:
+                for trial in trials:
+                    trial.beat += 1
+                    if not self._closing.is_set():
+                        self._renew_one(trial)
+                self._study.observe(self._watch)
+            except StudyError:  # the storage is away: the run itself says so
+                continue
+
+    def _renew_one(self, trial: _Open) -> None:
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # the run finds out that it was taken for dead
+            self._study.renew(trial.job.number, trial.beat)

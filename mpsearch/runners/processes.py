@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -114,21 +114,16 @@ def _take(ledger: Ledger, pool: "_Pool", study: Study, worker: "_Worker", messag
         raise getattr(errors, name, StudyError)(text)
     elif kind == "crashed":
         if number is not None:
-            ledger.failed(number, content[0].strip().splitlines()[-1])
-            worker.job = None
+            ledger.died(number, content[0].strip().splitlines()[-1])
         raise StudyError(f"a worker failed where it shouldn't:\n{content[0]}")
     elif kind == "died":
         pool.replace(worker)
         if number is not None:
             ledger.died(number, content[0])
     else:
+        assert number is not None
         worker.job = None
-        ends: dict[str, Callable[..., None]] = {
-            "trained": ledger.trained,
-            "failed": ledger.failed,
-            "exhausted": ledger.died,
-        }
-        ends[kind](*content)
+        ledger.take(number, content[0])
 
 
 @dataclass

@@ -5,6 +5,7 @@ import os
 import queue
 import threading
 import traceback
+from dataclasses import asdict
 from typing import Any
 
 from ray import get_runtime_context, put, tune
@@ -22,7 +23,7 @@ WEIGHTS = "weights"
 
 
 class TrialTrainable(tune.Trainable):
-    """Trains trials, an epoch a step; Tune's `reset_config` gives it the next one.
+    """Trains trials, an epoch a step after a first one, which says that it is ready; `reset_config` gives it the next.
 
     A trial's training runs in a thread, which waits at the end of each epoch until Tune asks for the next step, or
     takes the trial away.
@@ -30,7 +31,6 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], *given: Any, **parameters: Any) -> None:
         self._failed: str | None = None
-        self._node = get_runtime_context().get_node_id()
         self.build(**parameters)
         self.reset_config(config)
 
@@ -54,11 +54,16 @@ class TrialTrainable(tune.Trainable):
         self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ready = False
         return True
 
     def step(self) -> dict[str, Any]:
         if self._failed is not None:
             return {SAID: self._failed, "done": True}
+        if not self._ready:
+            self._ready = True
+            said = {"float": self._float, "node": get_runtime_context().get_node_id(), "process": os.getpid()}
+            return {SAID: json.dumps({"ready": said})}
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()
@@ -88,17 +93,13 @@ class TrialTrainable(tune.Trainable):
             self._said.put({SAID: json.dumps({"crashed": traceback.format_exc()}), "done": True})
 
     def _report(self, epoch: int, logs: dict[str, float]) -> bool:
-        said = {"epoch": epoch, "logs": logs, "float": self._float, "node": self._node}
-        self._said.put({SAID: json.dumps(said), "epoch": epoch})
+        self._said.put({SAID: json.dumps({"epoch": epoch, "logs": logs}), "epoch": epoch})
         return not self._go_on.get()
 
     def train_job(self, job: Job, report: Report) -> dict[str, Any]:
         """Train a job; the result that says what came of it."""
         from mpsearch.runners.jobs import train
 
-        done = train(self._engine, job, report, self._folder)
-        said: dict[str, Any] = {"failed": done.failure, "exhausted": done.exhausted}
-        if done.outcome is None:
-            return {SAID: json.dumps(said), "done": True}
-        said["seconds"] = done.outcome.seconds
-        return {SAID: json.dumps(said), WEIGHTS: [put(list(done.outcome.state))], "done": True}
+        ending, state = train(self._engine, job, report, self._folder)
+        said = {SAID: json.dumps({"ended": asdict(ending)}), "done": True}
+        return said if state is None else {**said, WEIGHTS: [put(list(state))]}

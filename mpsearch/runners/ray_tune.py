@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mpsearch.errors import ConfigError, MissingPackageError, StudyError
@@ -29,7 +30,7 @@ except ImportError as missing:
 from mpsearch import errors
 from mpsearch.data import Data
 from mpsearch.leases import Pace
-from mpsearch.runners.job import Job
+from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.ledger import POLL, Ledger, Progress
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.ray_trainable import SAID, WEIGHTS, TrialTrainable
@@ -40,7 +41,8 @@ from mpsearch.spacefile import SpaceFile
 from mpsearch.split import Split
 from mpsearch.study import Study
 
-FAILED_STARTS = 3  # actors that end before any has trained
+FAILED_STARTS = 3  # actors in a row that end before they can train
+EPOCHS = "epochs"  # key of a result: how many its trial has
 FETCH = 300.0  # seconds that fetching a trial's weights may take
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -142,7 +144,9 @@ def run_actors(
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the run says what becomes of trials
-    concurrent = cluster.max_concurrent or _capacity(cluster)
+    capacity = _capacity(cluster)
+    concurrent = cluster.max_concurrent or capacity
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # else actors would start one after the other
     with (
         tempfile.TemporaryDirectory(prefix="mpsearch-") as folder,
         Ledger(study, file, space, limits, progress, pace=pace) as ledger,
@@ -161,7 +165,8 @@ def run_actors(
         )
         if bridge.error is not None:
             raise bridge.error
-        assert ledger.ended is not None
+        if ledger.ended is None:
+            raise StudyError("Ray Tune ended the run before the study was at its end: run it again, and it goes on")
         return ledger.ended
 
 
@@ -183,7 +188,8 @@ class _Bridge:
         self._jobs: dict[str, Job] = {}
         self._causes: dict[str, str] = {}
         self._nothing_until = 0.0
-        self._lost, self._spoken = 0, False  # actors that died, and whether any ever said something
+        self._ready: set[str] = set()  # trials whose actor can train
+        self._failed_starts = 0  # in a row
         self.error: Exception | None = None
 
     @contextmanager
@@ -207,11 +213,15 @@ class _Bridge:
         self._jobs[trial_id] = job
         return {"number": job.number, "config": job.config.to_json(), "seed": job.seed}
 
-    def epoch(self, trial_id: str, said: dict[str, Any]) -> bool:
-        """Take an epoch; whether the study's pruner stops its trial."""
-        self._spoken = True
+    def ready(self, trial_id: str, said: dict[str, Any]) -> None:
+        """A trial's actor can train."""
+        self._ready.add(trial_id)
+        self._failed_starts = 0
         if not self._study.kept("float"):
             self._study.keep("float", {"validation": said["float"]})
+
+    def epoch(self, trial_id: str, said: dict[str, Any]) -> bool:
+        """Take an epoch; whether the study's pruner stops its trial."""
         return self._ledger.epoch(self._jobs[trial_id].number, said["epoch"], said["logs"])
 
     def prune(self, trial_id: str, epoch: int) -> None:
@@ -228,41 +238,40 @@ class _Bridge:
 
     def end(self, trial_id: str, result: dict[str, Any] | None) -> None:
         """Take a trial's end; None for the result where its actor died."""
-        job, self._nothing_until = self._jobs.pop(trial_id, None), 0.0
-        if job is None:
+        self._nothing_until = 0.0
+        if trial_id not in self._jobs or self.error is not None:  # then the ledger ends the trials that run
             return
-        if result is None:
-            cause = self._causes.pop(trial_id, "its actor died")
-            self._ledger.died(job.number, cause)
-            self._lost += 1
-            if self._lost >= FAILED_STARTS and not self._spoken:
-                self.error = StudyError(f"{self._lost} actors ended before they could train; of the last one: {cause}")
-            return
-        self._spoken, said = True, json.loads(result[SAID])
+        job, cause = self._jobs.pop(trial_id), self._causes.pop(trial_id, "its actor died")
+        said = {} if result is None else json.loads(result[SAID])
         if "mistaken" in said:
             name, text = said["mistaken"]
             self.error = getattr(errors, name, StudyError)(text)
             self._ledger.interrupted(job.number, f"{name}: {text}")
         elif "crashed" in said:
             self.error = StudyError(f"an actor failed where it shouldn't:\n{said['crashed']}")
-            self._ledger.failed(job.number, said["crashed"].strip().splitlines()[-1])
-        elif said.get("failed"):
-            self._ledger.failed(job.number, said["failed"])
-        elif said.get("exhausted"):
-            self._ledger.died(job.number, said["exhausted"])
-        elif WEIGHTS not in result:
-            self._ledger.trained(job.number)
+            self._ledger.died(job.number, said["crashed"].strip().splitlines()[-1])
+        elif result is not None:
+            self._keep(job, result, Ending(**said.get("ended", {})))
+        elif trial_id in self._ready:
+            self._ledger.died(job.number, cause)
         else:
-            self._keep(job, result[WEIGHTS][0], said["seconds"])
+            self._ledger.interrupted(job.number, cause)
+            self._failed_starts += 1
+            if self._failed_starts >= FAILED_STARTS:
+                ended = f"{FAILED_STARTS} actors ended before they could train"
+                self.error = StudyError(f"{ended}; of the last one: {cause}")
 
-    def _keep(self, job: Job, weights: Any, seconds: float) -> None:
-        try:
-            state = ray.get(weights, timeout=FETCH)
-        except ray.exceptions.RayError as error:  # the node died after its last word
-            self._ledger.died(job.number, f"its weights were lost: {type(error).__name__}")
-            return
-        save_weights(weights_file(self._study, job.number), state, job.config)
-        self._ledger.trained(job.number, seconds)
+    def _keep(self, job: Job, result: dict[str, Any], ending: Ending) -> None:
+        """Take what came of a job, and its weights, where it has some: not those that Tune keeps with its result."""
+        weights = result.get(WEIGHTS)
+        if weights:
+            try:
+                state = ray.get(weights.pop(), timeout=FETCH)
+            except ray.exceptions.RayError as error:  # the node died after its last word
+                self._ledger.died(job.number, f"its weights were lost: {type(error).__name__}")
+                return
+            save_weights(weights_file(self._study, job.number), state, job.config)
+        self._ledger.take(job.number, ending)
 
     @property
     def stopper(self) -> "tune.Stopper":
@@ -332,28 +341,39 @@ class _StudyScheduler(_Shared, FIFOScheduler):
 
     def _decision(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         said = json.loads(result[SAID])
+        if "ready" in said:
+            self._bridge.ready(trial.trial_id, said["ready"])
         if "epoch" not in said:
             return str(TrialScheduler.CONTINUE)
         if self._bridge.epoch(trial.trial_id, said):
             return str(TrialScheduler.STOP)
         last = said["epoch"] + 1 >= self._bridge.epochs
         if self._inner is not None and not last:
-            result["score"] = self._bridge.score(trial.trial_id)
+            result |= {"score": self._bridge.score(trial.trial_id), EPOCHS: said["epoch"] + 1}
             if self._inner.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP:
                 self._bridge.prune(trial.trial_id, said["epoch"])
                 return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        error = trial.get_pickled_error()
-        lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-        self._bridge.lose(trial.trial_id, "its actor died" + (f": {lines[0]} … {lines[-1]}" if lines else ""))
+        self._bridge.lose(trial.trial_id, _cause(trial.error_file))
+
+
+def _cause(file: str | None) -> str:
+    """Why an actor died, by what Tune wrote of it: the last line of its traceback, or Ray's own words."""
+    text = Path(file).read_text(errors="replace") if file and Path(file).exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
+    said = lines[starts[-1] + 1 :] if starts else lines
+    if not said:
+        return "its actor died"
+    return f"its actor died: {said[-1] if 'Traceback' in text else ' '.join(said)}"
 
 
 def _inner(cluster: Cluster, bridge: _Bridge) -> TrialScheduler | None:
     if cluster.scheduler != "asha":
         return None
-    return ASHAScheduler(time_attr="training_iteration", metric="score", mode="max", max_t=max(bridge.epochs, 2))
+    return ASHAScheduler(time_attr=EPOCHS, metric="score", mode="max", max_t=max(bridge.epochs, 2))
 
 
 @contextmanager

@@ -27,11 +27,18 @@ def save_weights(path: Path, state: Sequence[np.ndarray], config: Config) -> Non
     """Write weights and ranges, and which config they are of, whole or not at all.
 
     Only the process that has the trial does so; what it leaves where it is killed goes by `forget_weights`.
+
+    Raises:
+        StudyError: they can't be written, for instance as the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
-    np.savez(partial, *state, config_fingerprint=np.array(config.fingerprint))
-    partial.replace(path)
+    try:
+        np.savez(partial, *state, config_fingerprint=np.array(config.fingerprint))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StudyError(f"a trial's weights can't be written to {path}: {error.strerror or error}") from error
 
 
 def load_weights(path: Path, config: Config) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpsearch.errors import MpsearchError
-from mpsearch.runners.job import Job, Report
+from mpsearch.runners.job import Ending, Job, Report
 from mpsearch.runners.setup import Setup, build_engine
 
 
@@ -51,7 +51,7 @@ class Worker:
         self._parent.send(("ready", self.build(setup)))
         while True:
             job = self._inbox.get()
-            self._parent.send(self.train(job, partial(self._report, job.number)))
+            self._parent.send(("ended", self.train(job, partial(self._report, job.number))))
 
     def _report(self, number: int, epoch: int, logs: dict[str, float]) -> bool:
         self._parent.send(("epoch", number, epoch, logs))
@@ -62,20 +62,15 @@ class Worker:
         self._engine = build_engine(setup)
         return self._engine.float_metric()
 
-    def train(self, job: Job, report: Report) -> tuple[Any, ...]:
-        """Train a job; the message that says what came of it."""
+    def train(self, job: Job, report: Report) -> Ending:
+        """Train a job and keep what it learned."""
         from mpsearch.runners.jobs import train
         from mpsearch.runners.weights import save_weights, weights_path
 
-        done = train(self._engine, job, report, self._folder)
-        if done.failure:
-            return "failed", job.number, done.failure
-        if done.exhausted:
-            return "exhausted", job.number, done.exhausted
-        if done.outcome is None:
-            return "trained", job.number, None
-        save_weights(weights_path(self._folder, job.number), done.outcome.state, job.config)
-        return "trained", job.number, done.outcome.seconds
+        ending, state = train(self._engine, job, report, self._folder)
+        if state is not None:
+            save_weights(weights_path(self._folder, job.number), state, job.config)
+        return ending
 
 
 def main() -> None:
