@@ -50,6 +50,7 @@ TABLE = (
     ("storages",),
     ("storagecheck", "proxy"),
     ("leases",),
+    ("trials",),
     ("study",),
     ("ranking",),
     ("upkeep",),

@@ -27,7 +27,8 @@ from mpsearch.searching.samplers import derived_seed
 from mpsearch.searching.scoring import Scoring
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
-from mpsearch.study import SearchEndedError, Study
+from mpsearch.study import Study
+from mpsearch.trials import SearchEndedError
 
 POLL = 1.0  # seconds between looks at what other processes do, where nothing else is to be done
 

@@ -279,14 +279,15 @@ def test_200_trials_of_4_workers_that_are_killed_at_random_end_once_each(storage
         assert time.monotonic() < end
         time.sleep(rng.uniform(0.5, 4.0))
         index = rng.randrange(4)
-        if workers[index].poll() is None and kills < 40:
+        if workers[index].poll() is not None:
+            assert workers[index].returncode == 0  # the study has its trials
+        elif kills < 40:
             kill(workers[index])
             kills += 1
-        if workers[index].poll() is not None:
-            kill(workers[index])
             workers[index] = worker(storage, "soak", 200, 0.3)
     for process in workers:
         process.communicate(timeout=120)
+        assert process.returncode == 0
     states = check_ledger(study, 200)
     record_property("kills", kills)
     record_property("states", dict(states))

@@ -18,7 +18,8 @@ from mpsearch.searching.parameters import config_of, distributions, parameters_o
 from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler, slow_suggestions
 from mpsearch.searching.sequences import nth_config
 from mpsearch.space import Space
-from mpsearch.study import SearchEndedError, Study
+from mpsearch.study import Study
+from mpsearch.trials import SearchEndedError
 
 LAYERS = ("a", "b", "c")
 FACTS = ModelFacts(
