@@ -16,7 +16,6 @@ from mpsearch.creation import (
     check_unchanged,
     float_weights,
     note_weights,
-    notes_on,
     provenance_of,
     resolve,
     uniform_config,
@@ -140,7 +139,7 @@ def search(
         study = create_study(name, made, storage)
         for config, origin in uniforms:
             study.enqueue(resolved, config, origin)
-        for note in [] if quiet else notes_on(made.sampler, resolved):
+        for note in [] if quiet else resolved.notes:
             print(note)
     return Search(study, file, loaded, quiet)._run(limits, jobs)
 

@@ -29,7 +29,7 @@ from mpsearch.network.sites import facts_of
 from mpsearch.provenance import Provenance
 from mpsearch.searching.engine import Engine, backend_versions
 from mpsearch.searching.parameters import distributions
-from mpsearch.searching.samplers import check_space, slow_suggestions
+from mpsearch.searching.samplers import check_space
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Study
@@ -91,12 +91,6 @@ def provenance_of(
         sampler_options=dict(sampler_options or {}),
         pruner_options=dict(pruner_options or {}),
     )
-
-
-def notes_on(sampler: str, space: ResolvedSpace) -> list[str]:
-    """What to know before a study is run: of its space, and of how a sampler fares in it."""
-    slow = slow_suggestions(sampler, distributions(space))
-    return [*space.notes, *([] if slow is None else [f"note: {slow}"])]
 
 
 def versions() -> dict[str, str]:

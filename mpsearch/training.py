@@ -124,7 +124,7 @@ class Session:
             callbacks: further Keras callbacks.
 
         Raises:
-            TrainingError: the loss became NaN or infinite.
+            TrainingError: the loss or a weight became NaN or infinite.
         """
         if recipe.distillation != self.distillation:
             raise ConfigError(f"the session has distillation={self.distillation}, but the recipe {recipe.distillation}")
@@ -274,6 +274,7 @@ def _measured(metric: str, outputs: Sequence[str]) -> tuple[list[str], str]:
 
 
 EVALUATION_BATCH = 200
+_REMEDY = "lower the learning rate or widen the narrowest sites"
 CHECKED_SAMPLES = 1024  # of which the classes are looked at before a study is made
 _RISING = ("accuracy", "acc", "cosine_similarity", "CosineSimilarity")
 _FALLING = ("crossentropy", "ce", "RootMeanSquaredError", "false_positives", "false_negatives", "FalsePositives",
@@ -302,22 +303,27 @@ class _Follow(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = self._session.logs(logs or {})
-        loss = values.get("loss", math.nan)
+        loss, after = values.get("loss", math.nan), f"in epoch {epoch + 1}: {_REMEDY}"
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in epoch {epoch + 1}: lower the learning rate or widen the narrowest sites"
-            )
+            raise TrainingError(f"the loss became {loss} {after}")
+        broken = [v.path for v in self.model.trainable_variables if not np.all(np.isfinite(_array(v)))]
+        if broken:  # the loss needn't show it: a convolution that oneDNN fuses with a ReLU makes zeros of NaN
+            raise TrainingError(f"weights of {broken[0]} became NaN or infinite {after}")
         history, name = self._history, f"val_{self._session.metric}"
         history.epochs.append(values)
         if history.best_epoch < 0 or values[name] > history.epochs[history.best_epoch][name]:
             history.best_epoch = epoch
             if self._keep_best:
-                history.best_state = [np.array(keras.ops.convert_to_numpy(v)) for v in self._session._state]
+                history.best_state = [np.array(_array(variable)) for variable in self._session._state]
         if self._report is not None:
             self._report(epoch, values)
         patience = self._recipe.patience
         if patience is not None and epoch - history.best_epoch >= patience:
             self.model.stop_training = True
+
+
+def _array(variable: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable))
 
 
 def trial_callbacks(recipe: Training, folder: Path) -> list[Any]:

@@ -89,7 +89,7 @@ def create(
     file = load_space_file(path)
     say_loading(as_json)
     import_tensorflow()
-    from mpsearch.creation import notes_on, provenance_of, resolve, uniform_config
+    from mpsearch.creation import provenance_of, resolve, uniform_config
     from mpsearch.study import create_study
 
     data = file.task.data()
@@ -105,7 +105,7 @@ def create(
     print_table(study.provenance.sites, f"{study.name}: {path}")
     counts = {"site": len(resolved.sites), "choice": len(resolved.free), "config": resolved.size}
     print(", ".join(counted(number, noun) for noun, number in counts.items()))
-    for note in notes_on(sampler, resolved):
+    for note in resolved.notes:
         print(note)
     print(f"next: mpsearch study run {study.name}")
 

@@ -13,11 +13,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mpsearch.errors import ConfigError
 from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
+from mpsearch.searching.gp import GPSampler
 
 T = TypeVar("T")
 SMALLEST_POPULATION = 4  # of CMA-ES
-QUICK_GP = 30  # parameters; with more a suggestion of gp takes longer than a second
-GP_PARAMETERS_A_SECOND = 27
 NO_BRACKET = -1
 BY_NUMBER = ("random", "grid", "qmc")
 """Samplers that know their n-th config; see `searching.sequences`."""
@@ -58,7 +57,7 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
     samplers = optuna.samplers
     makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, **given),
-        "gp": lambda: samplers.GPSampler(seed=seed, **given),
+        "gp": lambda: GPSampler(seed=seed, **given),
         "nsga2": lambda: _NSGAII(seed=seed, **given),
         "cmaes": lambda: samplers.CmaEsSampler(
             seed=seed, warn_independent_sampling=False, **({"with_margin": True} | given)
@@ -100,18 +99,6 @@ def check_space(name: str, distributions: Mapping[str, BaseDistribution]) -> Non
             f"the sampler {name} takes widths alone, but the space searches scale modes as well ({categorical[0]} and "
             f"{len(categorical) - 1} others): choose another sampler, or search no scale modes"
         )
-
-
-def slow_suggestions(name: str, distributions: Mapping[str, BaseDistribution]) -> str | None:
-    """A note where a sampler takes long for each suggestion in a space, None where it doesn't."""
-    count = len(distributions)
-    if name != "gp" or count <= QUICK_GP:
-        return None
-    # benchmarks/suggest.py on two cores, 100 finished trials: 0.9 s with 21 parameters, 1.2 s with 35, 6.9 s with 184
-    return (
-        f"the sampler gp fits a Gaussian process anew for each suggestion: with {count} parameters that takes about "
-        f"{count / GP_PARAMETERS_A_SECOND:.0f} s after 100 trials; tpe takes at most one"
-    )
 
 
 class _Hyperband(optuna.pruners.HyperbandPruner):

@@ -15,7 +15,7 @@ from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.searching import proposals
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
-from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler, slow_suggestions
+from mpsearch.searching.samplers import check_space, derived_seed, make_pruner, make_sampler
 from mpsearch.searching.sequences import nth_config
 from mpsearch.space import Space
 from mpsearch.study import Study
@@ -236,14 +236,3 @@ def test_hyperband_goes_by_seed_and_place_not_by_names_and_numbers(tmp_path):
     assert pruned(new(tmp_path, "random", {}, name="another")) == lengths
     assert pruned(new(tmp_path, "random", {}, name="one"), broken=(1, 4, 11, 21)) == lengths
     assert pruned(new(tmp_path, "random", {}, name="one"), seed=1) != lengths
-
-
-def test_slow_suggestions_are_known_beforehand():
-    distribution = optuna.distributions.IntDistribution(0, 3)
-    some, many = ({f"p{i}": distribution for i in range(count)} for count in (30, 184))
-    assert slow_suggestions("gp", some) is None
-    assert slow_suggestions("tpe", many) is None
-    assert slow_suggestions("gp", many) == (
-        "the sampler gp fits a Gaussian process anew for each suggestion: with 184 parameters that takes about 7 "
-        "s after 100 trials; tpe takes at most one"
-    )
