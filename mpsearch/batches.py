@@ -131,7 +131,13 @@ class Batches(keras.utils.PyDataset):
     def _augmented(self, x: Arrays, rng: np.random.Generator) -> Arrays:
         assert self._augment is not None
         shape = str(mapped(lambda a: a.shape, x))
-        changed = mapped(lambda a: np.asarray(a, dtype=np.float32), self._augment(x, rng))
+        try:
+            made = self._augment(x, rng)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise DataError(f"augmentation failed: {type(error).__name__}: {error}") from error
+        changed = mapped(lambda a: np.asarray(a, dtype=np.float32), made)
         if str(mapped(lambda a: a.shape, changed)) != shape:
             raise DataError(
                 f"augmentation must keep the inputs' shape, but made {mapped(lambda a: a.shape, changed)} of {shape}"

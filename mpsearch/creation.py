@@ -153,7 +153,7 @@ def check_unchanged(
         study: made earlier.
         file, data, space: as they are now.
         accept: take over a change that leaves choices and scores as they are, and note it in the study's history.
-        weights: what `float_weights` gives now; None leaves them unchecked.
+        weights: what `float_weights` gives now; None leaves them unchecked, as do those that are yet to be trained.
 
     Returns:
         Notes on what changed without being refused: versions of packages, and what a study takes over.
@@ -177,7 +177,7 @@ def check_unchanged(
         space.fingerprint,
     ):
         now = _made_of(study, file, data, space)
-    if weights is not None:
+    if weights:
         now["float_weights"] = weights
     changes = {key: value for key, value in now.items() if getattr(was, key) != value}
     if not changes:
@@ -186,7 +186,7 @@ def check_unchanged(
     if "data_fingerprint" in changes:
         shown.append(f"data: {was.data_fingerprint} in the study, {data.fingerprint} now")
     if "float_weights" in changes:
-        shown.append(f"float weights: {was.float_weights} in the study, {weights or 'to be trained anew'} now")
+        shown.append(f"float weights: {was.float_weights} in the study, {weights} now")
     if not has_begun(study):
         with study.exclusive():  # nobody may begin one meanwhile
             study.accept(changes)
@@ -250,7 +250,7 @@ def engine_of(
     """
     file, data, _ = checked_inputs(study, accept, say)
     engine = Engine(file, report, extra_alphas, data)
-    note_weights(study, file, data)
+    note_weights(study, file, data, accept)
     return engine
 
 
@@ -270,7 +270,7 @@ def prepared(
     """
     file, data, space = checked_inputs(study, accept, say)
     float_model(file.task, data, file.path.parent, report)
-    note_weights(study, file, data)
+    note_weights(study, file, data, accept)
     return file, data, space
 
 
@@ -291,23 +291,32 @@ def checked_inputs(
     return file, data, space
 
 
-def note_weights(study: Study, file: SpaceFile, data: Data) -> None:
+def note_weights(study: Study, file: SpaceFile, data: Data, accept: bool = False) -> None:
     """Note which float weights trials start from, where the study doesn't know that yet.
 
+    Args:
+        study: made for the file.
+        file, data: by which weights have been trained meanwhile, where there were none.
+        accept: go on with others than those that the study's trials started from.
+
     Raises:
-        StudyError: another process has noted others meanwhile, which it has trained itself.
+        StudyError: the study knows others: of another process, or of a cache that is elsewhere or lost.
     """
-    if study.provenance.float_weights:
+    found = float_weights(file, data)
+    if study.provenance.float_weights == found:
         return
     study.reread()
-    known, found = study.provenance.float_weights, float_weights(file, data)
-    if known and known != found:
+    known = study.provenance.float_weights
+    if not known:
+        study.complement({"float_weights": found})
+    elif accept:
+        study.accept({"float_weights": found})
+    elif known != found:
         raise StudyError(
-            f"another process trained other float weights for `{study.name}` at the same time ({known}, here {found}): "
-            f"let all of them use one folder for {cache_folder()}, for which XDG_CACHE_HOME can be set, or name a file "
-            "of weights in the task"
+            f"the float weights trained here ({found}) aren't those that `{study.name}` knows ({known}), from another "
+            f"node or process: let all of them use one folder for {cache_folder()}, for which XDG_CACHE_HOME can be "
+            "set, or name a file of weights in the task; where those are lost --accept-change goes on with the new ones"
         )
-    study.complement({"float_weights": found})
 
 
 def _unknown_yet(study: Study, file: SpaceFile, weights: str | None) -> dict[str, Any]:
@@ -326,7 +335,8 @@ def _changed_versions(study: Study) -> list[str]:
     was, now = study.provenance.versions, versions()
     if was == now:
         return []
-    study.accept({"versions": now})
+    if now not in [before.get("versions") for before in study.history]:  # nodes of a cluster may differ for good
+        study.accept({"versions": now})
     return [
         f"note: {name} was {was.get(name, 'unknown')} in the study and is {now.get(name, 'absent')} now; results may "
         "differ slightly"

@@ -130,7 +130,7 @@ class Database(RDBStorage):
                 parameters = {name: known[name].to_external_repr(stored) for name, stored, _ in chosen[trial_id]}
             if state.is_finished():
                 self._parameters.pop(trial_id, None)  # it isn't read again
-            elif WHOLE in attributes:
+            elif WHOLE in attributes and parameters:  # a queued trial may get its parameters later
                 self._parameters[trial_id] = parameters, known
             objectives = sorted(
                 (place, value.stored_repr_to_value(x, value.TrialValueType[kind]))

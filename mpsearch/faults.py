@@ -20,6 +20,7 @@ _LASTING_REASONS = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry|is not permitted|"
     r"is not currently accepting|permission denied|server does not support|certificate|invalid|unsupported"
 )
+_PASSING_RPC = ("UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED")
 _FULL = re.compile(r"disk is full|disk full|no space left|could not extend file|quota exceeded", re.IGNORECASE)
 _READ_ONLY = re.compile(r"readonly database|read-only file system|permission denied", re.IGNORECASE)
 
@@ -53,7 +54,7 @@ def diagnose(error: BaseException) -> Fault | None:
     if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
         return Fault(False, str(error))
     if _is_rpc_error(error):
-        return Fault(error.code().name in ("UNAVAILABLE", "CANCELLED"), str(error.details()))  # type: ignore[attr-defined]
+        return Fault(error.code().name in _PASSING_RPC, str(error.details()))  # type: ignore[attr-defined]
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Fault(True, f"{type(error).__name__}: {error}")
     if isinstance(error, OSError):
@@ -70,7 +71,7 @@ def _passes(driver: BaseException, connection_lost: bool) -> bool:
         return "locked" in str(driver) or "busy" in str(driver)
     if connection_lost:
         return True
-    state = getattr(driver, "sqlstate", None)
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)  # of psycopg, of psycopg2
     if state is not None:
         return _PASSING_STATES.fullmatch(state) is not None
     number = driver.args[0] if driver.args else None

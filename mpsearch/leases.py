@@ -3,7 +3,7 @@
 A running trial names its holder. The holder counts a number in the study up, its heartbeat, for as long as it has the
 trial; another process takes the trial to be dead when that number stands still for long enough by its own clock. No
 two clocks are compared, so it doesn't matter whether they agree. A holder on the same machine is looked up among the
-machine's processes, which needs no waiting.
+machine's processes as well: one that is gone needs no waiting. One that is there may have left its trial all the same.
 
 Optuna's heartbeats work neither with ask and tell nor with journal files or its gRPC proxy.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+GONE = "gone"
 _CLAIM = "claim of "
 _held_here: dict[str, set[int]] = {}
 
@@ -121,7 +122,9 @@ class Watch:
         if holder.token in _held_here:
             return number not in _held_here[holder.token]
         if holder.machine == _machine():
-            return holder.process == os.getpid() or _began(holder.process) != holder.began
+            began = _began(holder.process)
+            if holder.process == os.getpid() or began == GONE or (began and holder.began and began != holder.began):
+                return True
         now, sign = self._clock(), (holder.token, attributes.get("beat", 0))
         key = (number, holder.token)
         known, since, suspected = self._seen.get(key, (None, now, None))
@@ -145,22 +148,20 @@ def _machine() -> str:
 
 
 def _began(process: int) -> str:
-    """When a process began, empty where that isn't known; `gone` where there is no such process, or it is a zombie."""
+    """When a process began, empty where that isn't known; `GONE` where there is no such process, or it is a zombie."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return "gone" if Path("/proc/self/stat").exists() else _alive(process)
-    except OSError:
-        return _alive(process)
-    return "gone" if fields[0] in "ZX" else fields[19]
+    except OSError:  # there is no /proc, or it hides other users' processes
+        return _exists(process)
+    return GONE if fields[0] in "ZX" else fields[19]
 
 
-def _alive(process: int) -> str:
-    """As `_began`, where there is no /proc."""
+def _exists(process: int) -> str:
+    """As `_began`, of a process that can't be looked at."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
-        return "gone"
+        return GONE
     except OSError:  # it is another user's
         return ""
     return ""

@@ -35,6 +35,7 @@ def serve_storage(url: str | None, host: str, port: int, ready: Callable[[str], 
             f"Optuna's proxy stands in front of SQL databases, and {shown(url)} is none: give PostgreSQL, MySQL or "
             "SQLite; workers can use it as it is"
         )
+    storage.serves = True
     _check_port(host, port)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -40,13 +40,17 @@ class ResilientStorage(BaseStorage):
     a line on standard error says when the waiting begins and ends. What failed may have been done all the same, its
     answer lost: reading and setting values are simply repeated, the others look first for what they would do.
     A trial that is created bears a token in its user attributes, by which it is found. Only of a queued trial that
-    is to be started nobody can tell who started it: it counts as started by another.
+    is to be started nobody can tell who started it: it counts as started by another. A process that serves a storage
+    to others leaves their trials the tokens that they gave them.
 
     Args:
         connect: makes the storage, and makes it anew after its connection was lost.
         address: what messages call it.
         patience: seconds that it may be away.
         tokens: whether trials get tokens: where an answer can be lost.
+
+    Attributes:
+        serves: whether trials come from other processes' storages of this kind.
 
     Raises:
         StudyError: the storage stays away, its disk is full, it can't be written, or it fails in another way that
@@ -58,6 +62,7 @@ class ResilientStorage(BaseStorage):
     ) -> None:
         self.address = address
         self.patience = patience
+        self.serves = False
         self._connect = connect
         self._tokens = tokens
         self._lock = threading.Lock()
@@ -180,7 +185,8 @@ class ResilientStorage(BaseStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if not self._tokens:
             return self._write("create_new_trial", study_id, template_trial)
-        template = _marked(template_trial)
+        marked = self.serves and template_trial is not None and TOKEN in template_trial.user_attrs
+        template = template_trial if marked and template_trial is not None else _marked(template_trial)
         token = template.user_attrs[TOKEN]
 
         def create(failures: int) -> int:

@@ -53,6 +53,7 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 4,
     "tcp_user_timeout": 40_000,
 }
+_MYSQL_OPTIONS = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
 
 _shared: dict[tuple[int, str], ResilientStorage] = {}  # by process and URL: connections to servers
 _reached: set[str] = set()
@@ -216,6 +217,8 @@ def _database(address: Address, check: bool) -> BaseStorage:
         url = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
         if url.get_dialect().driver in ("psycopg", "psycopg2"):
             connection |= {key: value for key, value in _POSTGRESQL_OPTIONS.items() if key not in url.query}
+        else:
+            connection |= _MYSQL_OPTIONS
         options = {"pool_pre_ping": True}
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     options |= {"connect_args": connection}
@@ -272,9 +275,11 @@ def _proxy(address: Address) -> BaseStorage:
     if find_spec("grpc") is None or find_spec("google.protobuf") is None:
         raise StudyError("gRPC isn't installed: pip install 'mpsearch[grpc]'")
     assert address.port is not None
+    from mpsearch.proxyclient import ProxyClient
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return GrpcStorageProxy(host=address.host, port=address.port)
+        return ProxyClient(host=address.host, port=address.port)
 
 
 class _NoRepetition(logging.Filter):

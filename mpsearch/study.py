@@ -187,6 +187,7 @@ class Study(Trials):
         return list(self._study.user_attrs.get("history", []))
 
     def _set_provenance(self, **changes: Any) -> None:
+        self.reread()  # what other processes have added meanwhile stays
         self.provenance = replace(self.provenance, **changes)
         self._study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(self.provenance))))
 

@@ -13,7 +13,7 @@ from mpsearch.errors import StudyError
 from mpsearch.ranking import FINETUNED
 from mpsearch.storages import close, open_storage, shown
 from mpsearch.study import Study, open_study
-from mpsearch.upkeep import copy_files, delete_study, restore, to_json
+from mpsearch.upkeep import copy_files, discard, restore, to_json
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def copy_studies(
     studies = [open_study(name, source) for name in chosen]
     if not running:
         _refuse_running(studies)
-    return [_copied(study, target) for study in studies], foreign if not names else []
+    return [_copied(study, target, running) for study in studies], foreign if not names else []
 
 
 def _refuse_running(studies: Sequence[Study]) -> None:
@@ -82,8 +82,8 @@ def _refuse_running(studies: Sequence[Study]) -> None:
             )
 
 
-def _copied(study: Study, target: str | None) -> Copied:
-    with study.exclusive():
+def _copied(study: Study, target: str | None, running: bool) -> Copied:
+    with study.shared() if running else study.exclusive():
         data = to_json(study)
         made = restore(study.name, data, target)
         try:
@@ -92,7 +92,7 @@ def _copied(study: Study, target: str | None) -> Copied:
             if files:
                 copy_files(study, made)
         except BaseException:
-            delete_study(study.name, target)
+            discard(made, target)
             raise
     return Copied(study.name, len(data["trials"]), files)
 

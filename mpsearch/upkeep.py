@@ -49,7 +49,12 @@ def delete_study(name: str, storage: str | None = None) -> None:
     """
     study = open_study(name, storage)
     with study.exclusive():
-        optuna.delete_study(study_name=name, storage=open_storage(storage))
+        discard(study, storage)
+
+
+def discard(study: Study, storage: str | None) -> None:
+    """Delete a study that this process holds, or that nobody else knows yet."""
+    optuna.delete_study(study_name=study.name, storage=open_storage(storage))
     shutil.rmtree(study.folder, ignore_errors=True)
 
 

@@ -100,6 +100,17 @@ def test_many_unfinished_trials_are_read_without_naming_each(opened, monkeypatch
     assert [trial._trial_id for trial in found] == [ids[1], ids[2], ids[4], ids[6], ids[7]]
 
 
+def test_a_queued_trial_that_gets_its_parameters_later_is_read_with_them(opened):
+    storage, known = opened(), IntDistribution(2, 16)
+    study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "s")
+    queued = create_trial(state=TrialState.WAITING, user_attrs={database.WHOLE: "0123"})
+    trial = storage.create_new_trial(study, queued)
+    assert storage.get_all_trials(study)[0].params == {}
+    storage.set_trial_state_values(trial, TrialState.RUNNING)
+    storage.set_trial_param(trial, "i", 8, known)
+    assert storage.get_all_trials(study)[0].params == {"i": 8}
+
+
 def test_a_study_that_is_gone_is_an_error_as_in_optuna(opened):
     with pytest.raises(KeyError):
         opened()._get_trials(7, None, set(), -1)

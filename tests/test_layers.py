@@ -46,7 +46,7 @@ TABLE = (
     ("addresses",),
     ("faults",),
     ("resilience", "journal"),
-    ("database",),
+    ("database", "proxyclient"),
     ("storages",),
     ("storagecheck", "proxy"),
     ("leases",),

@@ -60,6 +60,36 @@ def test_a_dead_process_of_this_machine_is_found_out_at_once_and_an_id_used_agai
     assert watch.is_dead(0, {"holder": held})
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux has /proc, where processes are looked up")
+def test_a_living_process_of_this_machine_that_left_its_trial_is_found_out_by_its_heartbeat():
+    clock = Clock()
+    watch = Watch(PACE, clock)
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+        left = {"holder": json.loads(process.stdout.readline()), "beat": 4}
+        for seconds, dead in ((0.0, False), (121.0, False), (151.5, True)):
+            clock.now = seconds
+            assert watch.is_dead(0, left) == dead
+        process.kill()
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_a_process_that_proc_hides_from_this_user_is_judged_by_its_heartbeat(error, monkeypatch):
+    def hide(path):
+        raise error(path)
+
+    def exists(process, number):
+        assert (process, number) == (4711, 0)
+        raise PermissionError
+
+    with holding() as (holder, _):
+        hidden = {"holder": {**holder.to_json(), "token": "theirs", "process": 4711}, "beat": 1}
+    watch = Watch(PACE, Clock())
+    monkeypatch.setattr("mpsearch.leases._machine", lambda: hidden["holder"]["machine"])
+    monkeypatch.setattr(Path, "read_text", hide)
+    monkeypatch.setattr(os, "kill", exists)
+    assert not watch.is_dead(0, hidden)
+
+
 def test_elsewhere_a_heartbeat_that_stands_still_is_a_death_after_the_grace_and_a_second_look():
     clock = Clock()
     watch = Watch(PACE, clock)

@@ -4,18 +4,21 @@ import errno
 import itertools
 import math
 import re
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import optuna
 import psycopg
 import pytest
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
@@ -35,6 +38,13 @@ DIRECTIONS = [StudyDirection.MAXIMIZE]
 def lost() -> OperationalError:
     """The error of a connection that broke off."""
     return OperationalError("SELECT", {}, psycopg.OperationalError("server closed it: secret"), None, True)
+
+
+def psycopg2_error(code: str) -> Exception:
+    """An error as the driver psycopg2 raises it."""
+    error = type("DeadlockDetected", (Exception,), {})("it")
+    error.pgcode = code
+    return error
 
 
 class Flaky(InMemoryStorage):
@@ -155,6 +165,8 @@ def test_what_stays_away_is_given_up_with_the_way_on(monkeypatch, capsys):
         (OperationalError("", {}, psycopg.OperationalError("connection failed: Connection refused")), True),
         (OperationalError("", {}, psycopg.OperationalError('FATAL: password authentication failed for "x"')), False),
         (OperationalError("", {}, psycopg.errors.DiskFull("could not extend file: No space left on device")), False),
+        (OperationalError("", {}, psycopg2_error("40P01")), True),
+        (OperationalError("", {}, psycopg2_error("42P01")), False),
         (OperationalError("", {}, sqlite3.OperationalError("database is locked")), True),
         (OperationalError("", {}, sqlite3.OperationalError("disk I/O error")), False),
         (OperationalError("", {}, Exception(2013, "Lost connection to MySQL server during query")), True),
@@ -218,9 +230,9 @@ def test_a_file_that_another_process_has_locked_is_waited_for(tmp_path, monkeypa
     assert "(database is locked)" in capsys.readouterr().err
 
 
-def write_trials(storage: ResilientStorage, study: int, worker: int, count: int) -> None:
-    """Trials of a worker: created, reported, ended."""
-    for index in range(count):
+def write_trials(storage: ResilientStorage, study: int, worker: int, enough: threading.Event) -> None:
+    """Trials of a worker: created, reported, ended; until it is enough."""
+    for index in itertools.takewhile(lambda _: not enough.is_set(), itertools.count()):
         begun = create_trial(state=TrialState.RUNNING, user_attrs={"worker": worker, "index": index})
         trial = storage.create_new_trial(study, begun)
         storage.set_trial_user_attr(trial, "text", f"{worker} {index}")
@@ -228,43 +240,50 @@ def write_trials(storage: ResilientStorage, study: int, worker: int, count: int)
         assert storage.set_trial_state_values(trial, TrialState.COMPLETE, [index / 3])
 
 
-def check_trials(storage: ResilientStorage, study: int, workers: int, count: int) -> None:
+def check_trials(storage: ResilientStorage, study: int, workers: int) -> None:
     trials = storage.get_all_trials(study)
-    assert [trial.number for trial in trials] == list(range(workers * count))
+    assert [trial.number for trial in trials] == list(range(len(trials)))
     for worker in range(workers):
         own = [trial for trial in trials if trial.user_attrs["worker"] == worker]
-        assert [trial.user_attrs["index"] for trial in own] == list(range(count))
+        assert [trial.user_attrs["index"] for trial in own] == list(range(len(own)))
         for index, trial in enumerate(own):
             assert trial.state == TrialState.COMPLETE
             assert trial.user_attrs["text"] == f"{worker} {index}"
             assert (trial.intermediate_values, trial.values) == ({0: index / 7}, [index / 3])
 
 
-def write_in_threads(url: str, count: int, meanwhile: Callable[[], None]) -> None:
-    """Two workers write `count` trials each, while something happens."""
-    storage = open_storage(url)
+def write_in_threads(url: str, meanwhile: Callable[[], None]) -> None:
+    """Two workers write trials before, while and after something happens."""
+    storage, enough = open_storage(url), threading.Event()
     study = storage.create_new_study(DIRECTIONS, "mine")
     errors: list[BaseException] = []
 
     def work(worker: int) -> None:
         try:
-            write_trials(storage, study, worker, count)
+            write_trials(storage, study, worker, enough)
         except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in range(2)]
     for thread in threads:
         thread.start()
-    while storage.get_n_trials(study) < count // 2:  # in the middle of it
-        time.sleep(0.01)
-    assert storage.get_n_trials(study) < 2 * count - 4
+    reach(storage, study, 20)
     meanwhile()
+    reach(storage, study, storage.get_n_trials(study) + 10)
+    enough.set()
     for thread in threads:
         thread.join()
     assert errors == []
     fresh = open_storage(url, fresh=True)
-    check_trials(fresh, study, 2, count)
+    check_trials(fresh, study, 2)
     close(fresh)
+
+
+def reach(storage: ResilientStorage, study: int, trials: int) -> None:
+    end = time.monotonic() + 60
+    while storage.get_n_trials(study) < trials:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -274,7 +293,7 @@ def test_a_database_server_that_restarts_loses_and_doubles_nothing(postgres, pos
         time.sleep(3)
         postgres.start()
 
-    write_in_threads(postgres_url, 40, restart)
+    write_in_threads(postgres_url, restart)
     err = capsys.readouterr().err
     assert re.search(r"the storage postgresql://mpsearch:\*\*\*@\S+ is away \(.*\); waiting up to 120 s\n", err)
     assert re.search(r"the storage postgresql://mpsearch:\*\*\*@\S+ is back after \d+ s\n", err)
@@ -305,29 +324,53 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(postgres_url, monkeypatch
     assert "is back after" in capsys.readouterr().err
 
 
-def test_a_proxy_that_restarts_loses_and_doubles_nothing(tmp_path, capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        from optuna.storages._grpc.server import make_server
-    port, behind = free_port(), open_storage(f"sqlite:///{tmp_path}/mine.db")
+@contextmanager
+def serving(behind: str, port: int) -> Iterator[None]:
+    """A process that serves a storage, as `mpsearch storage serve` does; killed at the end."""
+    program = "from mpsearch.cli.app import main; main()"
+    command = [sys.executable, "-c", program, "storage", "serve", "--storage", behind, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "serving" in process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.communicate()
 
-    def served():
-        server = make_server(behind, "127.0.0.1", port)
-        server.start()
-        return server
 
-    servers = [served()]
+def test_a_proxy_that_is_killed_and_starts_again_loses_and_doubles_nothing(postgres_url, capsys):
+    port = free_port()
+    with ExitStack() as stack:
 
-    def restart() -> None:
-        servers.pop().stop(None).wait()
-        time.sleep(3)
-        servers.append(served())
+        def restart() -> None:
+            stack.close()
+            time.sleep(3)
+            stack.enter_context(serving(postgres_url, port))
 
-    write_in_threads(f"grpc://127.0.0.1:{port}", 20, restart)
-    servers.pop().stop(None).wait()
+        stack.enter_context(serving(postgres_url, port))
+        write_in_threads(f"grpc://127.0.0.1:{port}", restart)
     err = capsys.readouterr().err
     assert f"the storage grpc://127.0.0.1:{port} is away" in err
     assert f"the storage grpc://127.0.0.1:{port} is back after" in err
+
+
+def test_a_trial_whose_creation_through_a_proxy_lost_its_answer_is_found_by_its_token(flaky):
+    """As seen by the process that serves: the same trial comes once more."""
+    study = flaky.create_new_study(DIRECTIONS, "mine")
+    flaky.serves = True
+    begun = create_trial(state=TrialState.RUNNING, user_attrs={TOKEN: "the client's"})
+    first = failing(flaky, "create_new_trial").create_new_trial(study, begun)
+    assert [(t._trial_id, t.user_attrs[TOKEN]) for t in flaky.get_all_trials(study)] == [(first, "the client's")]
+    bare = flaky.create_new_trial(study)
+    assert flaky.get_trial(bare).user_attrs[TOKEN] != "the client's"
+
+
+def test_a_proxy_that_falls_silent_is_waited_for_no_longer_than_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mpsearch.proxyclient.DEADLINE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nobody ever answers
+        url = f"grpc://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(StudyError, match=rf"can't open the storage {url} for \d+ s"):
+            open_storage(url, patience=2.0)
 
 
 def test_a_process_waits_for_a_server_that_starts_later(postgres, postgres_url, capsys):

@@ -15,6 +15,7 @@ from mpsearch.creation import (
     engine_of,
     float_weights,
     note_weights,
+    prepared,
     provenance_of,
     resolve,
     uniform_config,
@@ -237,8 +238,7 @@ def test_replaced_float_weights_are_a_change(tiny_study, tiny_engine):
     assert study.provenance.float_weights == float_weights(tiny_engine.file, tiny_engine.data)
     with pytest.raises(StudyError, match=r"float weights: .* in the study, 123 now"):
         check(study, tiny_engine.file, tiny_engine, weights="123")
-    with pytest.raises(StudyError, match="to be trained anew now"):
-        check(study, tiny_engine.file, tiny_engine, weights="")
+    assert check(study, tiny_engine.file, tiny_engine, weights="") == []  # they are to be trained, and compared then
     check(study, tiny_engine.file, tiny_engine, weights="123", accept=True)
     assert study.record(0).before_change
 
@@ -251,6 +251,42 @@ def test_other_versions_are_noted_once(tiny_study, tiny_engine, monkeypatch):
     assert f"mpsearch was {mpsearch.__version__} in the study and is 9.9 now" in note
     assert check(study, tiny_engine.file, tiny_engine) == []
     assert study.history[0]["versions"]["mpsearch"] == mpsearch.__version__
+
+
+def test_versions_that_come_and_go_with_the_nodes_of_a_cluster_are_kept_once(tiny_study, tiny_engine, monkeypatch):
+    study, (here, there) = tiny_study(), (mpsearch.__version__, "9.9")
+    for version in (there, here, there, here):
+        monkeypatch.setattr("mpsearch.creation.__version__", version)
+        check(study, tiny_engine.file, tiny_engine)
+    assert len(study.history) == 1
+
+
+def test_what_two_processes_add_to_the_provenance_at_the_same_time_stays(tiny_study, tiny_engine):
+    study, other = tiny_study(), open_study("tiny")
+    study.accept({"float_weights": ""})
+    other.reread()
+    study.complement({"float_weights": "123"})
+    other.accept({"versions": {"mpsearch": "9.9"}})
+    was = open_study("tiny").provenance
+    assert (was.float_weights, was.versions) == ("123", {"mpsearch": "9.9"})
+
+
+def test_a_node_without_float_weights_trains_them_and_goes_on_if_they_are_the_studys(
+    tiny_study, tiny_engine, tmp_path, monkeypatch
+):
+    study = tiny_study()
+    record_a_trial(study, tiny_engine)
+    monkeypatch.setattr("mpsearch.creation.space_file_of", lambda study: tiny_engine.file)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another node"))
+    assert float_weights(tiny_engine.file, tiny_engine.data) == ""
+    prepared(study)
+    assert float_weights(tiny_engine.file, tiny_engine.data) == study.provenance.float_weights
+    known = study.provenance.float_weights
+    study.accept({"float_weights": "123"})
+    with pytest.raises(StudyError, match=r"trained here \(.*\) aren't those that `tiny` knows \(123\).*XDG_CACHE_HOME"):
+        note_weights(study, tiny_engine.file, tiny_engine.data)
+    note_weights(study, tiny_engine.file, tiny_engine.data, accept=True)
+    assert open_study("tiny").provenance.float_weights == known
 
 
 def test_a_changed_file_is_refused_before_anything_heavy_is_done(tiny_study, tiny_engine, tmp_path, monkeypatch):
@@ -325,7 +361,7 @@ def test_float_weights_that_another_process_noted_meanwhile_must_be_the_same(tin
     note_weights(there, file, data)
     assert there.provenance.float_weights == here.provenance.float_weights
     here.complement({"float_weights": "another"})
-    with pytest.raises(StudyError, match=r"trained other float weights for `tiny` .*\(another, here .*XDG_CACHE_HOME"):
+    with pytest.raises(StudyError, match=r"float weights trained here .* that `tiny` knows \(another\).*XDG_CACHE_HOME"):
         note_weights(elsewhere, file, data)
     assert open_study("tiny").provenance.float_weights == "another"
 

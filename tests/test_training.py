@@ -9,7 +9,7 @@ import pytest
 from mpsearch import schedules
 from mpsearch.batches import Batches, Ends, augmenter
 from mpsearch.data import Data, Split
-from mpsearch.errors import ConfigError
+from mpsearch.errors import ConfigError, DataError
 from mpsearch.task import Distillation, Training
 from mpsearch.training import Session, check_task
 
@@ -330,6 +330,16 @@ def test_every_generator_of_a_layer_is_seeded(hold, held):
         layer(np.ones((1, 3), np.float32), training=True)
     assert states[0] == states[2]
     assert all(first != second for first, second in zip(states[0], states[1], strict=True))
+
+
+def test_an_augmentation_that_fails_is_a_mistake_of_the_task_and_no_configs_fault():
+    def augmentation(x, rng):
+        return {}["missing"]
+
+    split = Split(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
+    batches = Batches(Data(split, split, split), split, 2, 0, augment=augmenter(augmentation))
+    with pytest.raises(DataError, match="augmentation failed: KeyError: 'missing'"):
+        batches[0]
 
 
 def test_generators_in_lists_of_augmenting_layers_are_seeded():

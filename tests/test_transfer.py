@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from mpsearch import transfer
 from mpsearch.errors import StudyError
+from mpsearch.leases import Holder, held_by
 from mpsearch.storages import open_storage
 from mpsearch.study import create_study, open_study, study_names
 from mpsearch.transfer import Copied, copy_studies
@@ -78,6 +79,13 @@ def test_running_trials_are_copied_only_where_that_is_asked_for(mine):
     assert study_names(TARGET) == []
     assert copy_studies(SOURCE, TARGET, running=True) == ([Copied("mine", 4, True)], [])
     assert open_study("mine", TARGET).recover() == open_study("mine", SOURCE).recover() == [3]
+
+
+def test_a_trial_whose_process_on_another_machine_may_be_dead_is_copied_as_it_is(mine):
+    elsewhere = held_by(Holder("theirs", "another machine", 1, "5"))
+    mine.add_frozen(create_trial(state=TrialState.RUNNING, user_attrs={"origin": "random", **elsewhere}))
+    assert copy_studies(SOURCE, TARGET, running=True) == ([Copied("mine", 4, True)], [])
+    assert [trial.number for trial in open_study("mine", TARGET).running()] == [3]
 
 
 def test_a_copy_that_differs_is_said_and_leaves_nothing_behind(mine, monkeypatch):

@@ -97,4 +97,7 @@ def _load(study: "Study", quiet: bool, accept: bool) -> "EpochProgress":
     check_file(study, file, accept)
     say_loading(quiet)
     import_tensorflow()
+    from mpsearch.runners.setup import grow_gpu_memory
+
+    grow_gpu_memory()
     return EpochProgress("float", file.task.float_recipe.epochs, quiet)

@@ -11,7 +11,7 @@ import typer
 from mpsearch.cli.common import INTERRUPTED, accept_early, counted, open_engine, open_inputs, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite
 from mpsearch.cli.tables import print_best
-from mpsearch.errors import ConfigError
+from mpsearch.errors import ConfigError, StudyError
 
 if TYPE_CHECKING:
     from mpsearch.progress import RunProgress
@@ -199,10 +199,8 @@ def _command(
         with _terminated_as_interrupted():
             ended = train(study, limits, quiet or as_json)
     except KeyboardInterrupt:
-        done, again = counted(study.finished, "trial"), ""
-        if limits.trials is not None:
-            done, again = f"{study.finished} of {counted(limits.trials, 'trial')}", f" --trials {limits.trials}"
-        say(f"interrupted after {done}; go on with: mpsearch {command} {name}{again or ' and the options as before'}")
+        again = " and the options as before" if limits.trials is None else f" --trials {limits.trials}"
+        say(f"interrupted{_after(study, limits)}; go on with: mpsearch {command} {name}{again}")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, 1)])
@@ -210,6 +208,16 @@ def _command(
     print_best(study, 1)
     if ended:
         print(f"ended after {counted(study.finished, 'trial')}: {ended}")
+
+
+def _after(study: "Study", limits: "Limits") -> str:
+    """How far a study came, where its storage says so at once."""
+    try:
+        with study.patience(0.0):
+            done = study.finished
+    except StudyError:
+        return ""
+    return f" after {counted(done, 'trial')}" if limits.trials is None else f" after {done} of {limits.trials} trials"
 
 
 @contextmanager

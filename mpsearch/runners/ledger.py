@@ -21,6 +21,7 @@ from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.leases import Pace, Watch, holding
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.job import Ending, Job
+from mpsearch.runners.leaving import undisturbed
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.weights import forget_weights
 from mpsearch.searching.samplers import derived_seed
@@ -111,6 +112,7 @@ class Ledger:
         self._lock = threading.Lock()  # of `_open`, which the heartbeat reads
         self._started, self._waited = time.monotonic(), list[int]()
         self._closing = threading.Event()
+        self._fault: Exception | None = None  # that ended the heartbeat
         self.ended: str | None = None
 
     def __enter__(self) -> "Ledger":
@@ -128,7 +130,7 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         hurry = nullcontext() if error is None else self._study.patience(0.0)
-        with hurry, self._stack:
+        with undisturbed(), hurry, self._stack:
             for number in list(self._open):
                 try:
                     self._leave(number, error)
@@ -156,11 +158,13 @@ class Ledger:
                 job, earlier = self._begun()
             if job is None or earlier is None:
                 return job
-            self._study.answer(job.number, earlier)
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it was taken for dead
+                self._study.answer(job.number, earlier)
             self._end(job.number)
 
     def _begun(self) -> tuple[Job | None, TrialRecord | None]:
         """A trial that runs from now on, and the earlier one that answers it; none where none can begin."""
+        self._check_heartbeat()
         self._study.recover(self._watch)
         records = self._study.records()
         self.ended = self._limits.reached(records, self._started)
@@ -194,6 +198,7 @@ class Ledger:
 
     def epoch(self, number: int, epoch: int, logs: dict[str, float]) -> bool:
         """Take the logs of an epoch; whether its training is to be stopped."""
+        self._check_heartbeat()
         trial = self._open[number]
         score = self._scoring.score(logs[self._metric], trial.costs)
         trial.curve.append({**logs, "score": score})
@@ -287,6 +292,11 @@ class Ledger:
             del self._open[number]
         self._held.discard(number)
 
+    def _check_heartbeat(self) -> None:
+        """Raise what ended the heartbeat: without it others would take this run's trials for dead."""
+        if self._fault is not None:
+            raise self._fault
+
     def _renew(self) -> None:
         """Renew leases, and watch those of others, until the run ends."""
         while not self._closing.wait(self._pace.renew):
@@ -300,6 +310,9 @@ class Ledger:
                 self._study.observe(self._watch)
             except StudyError:  # the storage is away: the run itself says so
                 continue
+            except Exception as error:
+                self._fault = error
+                return
 
     def _renew_one(self, trial: _Open) -> None:
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # the run finds out that it was taken for dead

@@ -199,7 +199,14 @@ class _Pool:
     def messages(self, seconds: float) -> list[tuple[_Worker, tuple[Any, ...]]]:
         """What workers say, waited for at most so long; the deaths of processes are among it."""
         ready = wait([worker.connection for worker in self._workers], seconds)
-        return [(worker, self._receive(worker)) for worker in self._workers if worker.connection in ready]
+        found = []
+        for worker in self._workers:
+            ended = worker.process.poll()  # a process that it started may keep its end of the connection open
+            if worker.connection in ready or worker.connection.poll():
+                found.append((worker, self._receive(worker)))
+            elif ended is not None:
+                found.append((worker, ("died", _cause(ended))))
+        return found
 
     def _receive(self, worker: _Worker) -> tuple[Any, ...]:
         try:

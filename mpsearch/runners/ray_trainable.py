@@ -3,9 +3,11 @@
 import json
 import os
 import queue
+import tempfile
 import threading
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ray import get_runtime_context, put, tune
@@ -31,6 +33,7 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], *given: Any, **parameters: Any) -> None:
         self._failed: str | None = None
+        self._files: tempfile.TemporaryDirectory[str] | None = None
         self.build(**parameters)
         self.reset_config(config)
 
@@ -40,7 +43,10 @@ class TrialTrainable(tune.Trainable):
         self._folder = setup.folder
         try:
             grow_gpu_memory()
-            self._engine = build_engine(setup, data)
+            self._files = tempfile.TemporaryDirectory(prefix="mpsearch-")
+            here = setup.working if setup.working is not None and setup.working.is_dir() else Path(self._files.name)
+            os.chdir(here)  # Tune is in a folder of its own
+            self._engine = build_engine(setup, data, Path(self._files.name))
             self._float = self._engine.float_metric()
         except MpsearchError as error:  # said by the first step: an actor that can't be set up would be replaced
             self._failed = json.dumps({"mistaken": [type(error).__name__, str(error)]})
@@ -77,6 +83,11 @@ class TrialTrainable(tune.Trainable):
             self._go_on.put(False)
             thread.join()
             self._thread = None
+
+    def stop(self) -> None:
+        super().stop()  # type: ignore[no-untyped-call]
+        if self._files is not None:
+            self._files.cleanup()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a trial that dies begins anew

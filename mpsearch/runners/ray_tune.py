@@ -7,7 +7,10 @@ pruner, or Tune's ASHA, stops. Ray places the actors, and starts others where th
 import json
 import logging
 import os
+import re
 import signal
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,6 +46,7 @@ from mpsearch.study import Study
 
 FAILED_STARTS = 3  # actors in a row that end before they can train
 EPOCHS = "epochs"  # key of a result: how many its trial has
+REACHED_WITHIN = 10.0  # seconds in which the head of a cluster must answer
 FETCH = 300.0  # seconds that fetching a trial's weights may take
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -62,6 +66,7 @@ class Cluster:
         cpus: of each trial; they are its threads too.
         gpus: of each trial; a fraction lets trials share one.
         max_concurrent: trials at the same time; default: as many as the cluster has resources for when the run begins.
+            Where it is given, nodes may come later, as on a cluster that grows by itself.
         scheduler: "study" for the study's pruner, "asha" for Tune's ASHA.
     """
 
@@ -81,6 +86,8 @@ class Cluster:
                 f"the process that holds a study can't be a Ray client ({self.address}): run it on a node of the "
                 "cluster, with auto or HOST:PORT of the head for the address"
             )
+        if self.address not in ("local", "auto") and not re.fullmatch(r".+:\d+", self.address):
+            raise ConfigError(f"the address of a Ray cluster is local, auto or HOST:PORT, but got {self.address!r}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigError(f"`max_concurrent` must be at least 1, but got {self.max_concurrent}")
 
@@ -144,8 +151,7 @@ def run_actors(
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the run says what becomes of trials
-    capacity = _capacity(cluster)
-    concurrent = cluster.max_concurrent or capacity
+    concurrent = _capacity(cluster)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # else actors would start one after the other
     with (
         tempfile.TemporaryDirectory(prefix="mpsearch-") as folder,
@@ -384,16 +390,17 @@ def connected(cluster: Cluster) -> Iterator[None]:
         return
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _check_reachable(cluster.address)
         ray.init(
             address=cluster.address,
             include_dashboard=None if cluster.address != "local" else False,
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    except ConnectionError as error:
+    except (OSError, RuntimeError) as error:
         raise StudyError(
-            f"there is no Ray cluster at {cluster.address}: start one with `ray start --head`, give its address, or "
-            "`local` for one on this machine"
+            f"can't connect to a Ray cluster at {cluster.address} ({error}): start one with `ray start --head`, give "
+            "its address, or `local` for one on this machine"
         ) from error
     if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:  # Ray put its own in place
         signal.signal(signal.SIGTERM, handler)
@@ -403,11 +410,22 @@ def connected(cluster: Cluster) -> Iterator[None]:
         ray.shutdown()
 
 
-def _capacity(cluster: Cluster) -> int:
-    """Trials that the cluster's nodes have resources for.
+def _check_reachable(address: str) -> None:
+    """Refuse at once what Ray would try to reach for minutes.
 
     Raises:
-        ConfigError: no node has a trial's.
+        OSError: nothing listens there.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
+
+
+def _capacity(cluster: Cluster) -> int:
+    """Trials at the same time: as many as asked for, else as many as the cluster's nodes have resources for.
+
+    Raises:
+        ConfigError: no node has a trial's, and none is to be waited for.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     wanted = {name: amount for name, amount in (("CPU", cluster.cpus), ("GPU", cluster.gpus)) if amount}
@@ -415,5 +433,12 @@ def _capacity(cluster: Cluster) -> int:
     if not fits:
         has = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in ("CPU", "GPU")) for node in nodes)
         needs = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
-        raise ConfigError(f"a trial needs {needs}, but the cluster's nodes have {has}")
-    return fits
+        if cluster.max_concurrent is None or cluster.address == "local":
+            raise ConfigError(
+                f"a trial needs {needs}, but the cluster's nodes have {has}; where nodes come later give "
+                "--max-concurrent (from Python max_concurrent=…)"
+            )
+        print(
+            f"note: a trial needs {needs}, but nodes have {has}: waiting for another node", file=sys.stderr, flush=True
+        )
+    return cluster.max_concurrent or fits

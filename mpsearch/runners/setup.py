@@ -1,10 +1,7 @@
 """What a process elsewhere needs to build a study's engine."""
 
-import atexit
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +14,10 @@ from mpsearch.study import Study
 if TYPE_CHECKING:
     from mpsearch.searching.engine import Engine
 
+LARGEST_SENT = 2**20  # bytes of a file beside the space file that is sent to other machines
+MOST_SENT = 2**25  # bytes of all of them
+NOT_SENT = ("__pycache__", "studies", "exports", "node_modules", "venv")
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -26,9 +27,10 @@ class Setup:
         space: the space file: its path, or itself as cloudpickle wrote it.
         space_hash, data_fingerprint, float_weights: of the study; what is found elsewhere must be the same.
         folder: of the study.
-        files: content of the space file and of the modules beside it, by path relative to its folder; None on the
+        files: content of the space file and of small files beside it, by path relative to its folder; None on the
             machine where they are.
         weights: content of the file of float weights, and its name; None on the machine where it is.
+        working: folder in which the run began; relative paths refer to it where it is on the other machine as well.
     """
 
     space: Path | bytes
@@ -38,6 +40,7 @@ class Setup:
     folder: Path
     files: Mapping[str, bytes] | None = None
     weights: tuple[bytes, str] | None = None
+    working: Path | None = None
 
 
 def setup_of(study: Study, file: SpaceFile) -> Setup:
@@ -56,24 +59,33 @@ def portable(setup: Setup, file: SpaceFile, data: Data) -> Setup:
     files = None
     if isinstance(setup.space, Path):
         folder = setup.space.parent
-        modules = [*folder.glob("*.py"), *(path for inner in folder.glob("*/__init__.py") for path in _package(inner))]
-        files = {str(path.relative_to(folder)): path.read_bytes() for path in {setup.space, *modules}}
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in {setup.space, *_beside(folder)}}
     from mpsearch.creation import float_weights_file
 
     weights = float_weights_file(file, data)
-    return replace(setup, files=files, weights=(weights.read_bytes(), weights.name))
+    return replace(setup, files=files, weights=(weights.read_bytes(), weights.name), working=Path.cwd())
 
 
-def _package(init: Path) -> Iterator[Path]:
-    return (path for path in init.parent.rglob("*.py") if (path.parent / "__init__.py").exists())
+def _beside(folder: Path) -> list[Path]:
+    """Small files of a space file's folder: its modules, and what its functions may read."""
+    found, size = list[Path](), 0
+    for inner, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in NOT_SENT and not name.startswith("."))
+        for path in sorted(Path(inner) / name for name in names if not name.startswith(".")):
+            length = path.stat().st_size if path.is_file() else LARGEST_SENT + 1
+            if length <= LARGEST_SENT and size + length <= MOST_SENT:
+                found.append(path)
+                size += length
+    return found
 
 
-def build_engine(setup: Setup, data: Data | None = None) -> "Engine":
+def build_engine(setup: Setup, data: Data | None = None, folder: Path | None = None) -> "Engine":
     """The engine, if what it is built of is what the run began with.
 
     Args:
         setup: what to build.
         data: the task's, where it was sent; else the task loads it.
+        folder: for files that were sent; it must stay, since functions of a space file may import when they run.
 
     Raises:
         StudyError: the space file, the data or the float weights differ.
@@ -81,10 +93,9 @@ def build_engine(setup: Setup, data: Data | None = None) -> "Engine":
     from mpsearch.creation import float_weights
     from mpsearch.searching.engine import Engine
 
-    folder = Path(tempfile.mkdtemp(prefix="mpsearch-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # functions of a space file may import when they run
     file = _read(setup, folder)
     if setup.weights is not None:
+        assert folder is not None
         content, name = setup.weights
         (folder / name).write_bytes(content)
         file = replace(file, task=replace(file.task, weights=folder / name))
@@ -104,12 +115,15 @@ def build_engine(setup: Setup, data: Data | None = None) -> "Engine":
     return Engine(file, data=data)
 
 
-def _read(setup: Setup, folder: Path) -> SpaceFile:
+def _read(setup: Setup, folder: Path | None) -> SpaceFile:
     if isinstance(setup.space, Path):
-        for name, content in (setup.files or {}).items():
+        if setup.files is None:
+            return load_space_file(setup.space)
+        assert folder is not None
+        for name, content in setup.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        return load_space_file(setup.space if setup.files is None else folder / setup.space.name)
+        return load_space_file(folder / setup.space.name)
     import cloudpickle
 
     file: SpaceFile = cloudpickle.loads(setup.space)

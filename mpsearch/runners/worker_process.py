@@ -14,7 +14,7 @@ from typing import Any
 
 from mpsearch.errors import MpsearchError
 from mpsearch.runners.job import Ending, Job, Report
-from mpsearch.runners.setup import Setup, build_engine
+from mpsearch.runners.setup import Setup, build_engine, grow_gpu_memory
 
 
 class Worker:
@@ -59,6 +59,7 @@ class Worker:
 
     def build(self, setup: Setup) -> float:
         """Get ready to train; the float model's metric."""
+        grow_gpu_memory()
         self._engine = build_engine(setup)
         return self._engine.float_metric()
 

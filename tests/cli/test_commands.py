@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from mpsearch.cli.app import app, main
+from mpsearch.errors import StudyError
 from mpsearch.leases import holding
 from mpsearch.records import State, TrialRecord
 from mpsearch.study import open_study
@@ -199,6 +200,22 @@ def test_a_run_that_ctrl_c_or_sigterm_ends_says_how_to_go_on_and_exits_with_130(
     code, out, err = mpsearch(*words, "mine", "--trials", "3")
     assert (code, out) == (130, "")
     assert err == f"interrupted after 0 of 3 trials; go on with: mpsearch {' '.join(words)} mine --trials 3\n"
+
+
+def test_a_run_that_is_interrupted_while_its_storage_is_away_exits_with_130_at_once(mpsearch, tiny_study, monkeypatch):
+    def here(*args, **options):
+        monkeypatch.setattr("mpsearch.study.Study.finished", property(away))
+        raise KeyboardInterrupt
+
+    def away(study):
+        assert study._study._storage.patience == 0
+        raise StudyError("the storage is away")
+
+    tiny_study("mine")
+    monkeypatch.setattr("mpsearch.cli.running._here", here)
+    code, out, err = mpsearch("worker", "mine", "--patience", "3")
+    assert (code, out) == (130, "")
+    assert err == "interrupted; go on with: mpsearch worker mine and the options as before\n"
 
 
 def test_interrupted_repeats_exit_with_130(mpsearch, tiny_study, tiny_engine, monkeypatch):

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,15 +119,15 @@ def check_ledger(study, trials):
 @pytest.mark.parametrize("storage", ONE, indirect=True)
 def test_a_study_is_whole_though_its_workers_are_killed(storage, worker):
     study = simulation.create("killed", storage)
-    workers = [worker(storage, "killed", 12, 0.6) for _ in range(3)]
+    workers = [worker(storage, "killed", 24, 0.6) for _ in range(3)]
     for _ in range(2):
         victim = workers.pop(0)
         until(victim, lambda said: "epoch" in said)
         kill(victim)
-        workers.append(worker(storage, "killed", 12, 0.6))
+        workers.append(worker(storage, "killed", 24, 0.6))
     ended(*workers)
-    states = check_ledger(study, 12)
-    assert states[State.COMPLETE] == 12
+    states = check_ledger(study, 24)
+    assert states[State.COMPLETE] == 24
     assert 1 <= states[State.BROKEN] <= 2  # a worker may be killed between two trials
     assert {r.cause for r in study.records() if r.state is State.BROKEN} == {"its process died"}
 
@@ -149,11 +150,11 @@ def test_a_database_that_is_away_for_20_seconds_loses_nothing(storage, postgres,
 def test_clocks_that_differ_by_an_hour_break_no_living_trial_and_hide_no_death(storage, worker):
     """Of three machines one is an hour ahead, one an hour behind, and one dies."""
     study = simulation.create("clocks", storage)
-    options = ("--grace", "4")
+    options = ("--grace", "8")
     dead = worker(storage, "clocks", 6, 300, "--machine", "dead", *options)
     until(dead, lambda said: "started" in said)
     kill(dead)
-    slow = worker(storage, "clocks", 6, 12, "--machine", "behind", *options, "--clock", -3600)
+    slow = worker(storage, "clocks", 6, 18, "--machine", "behind", *options, "--clock", -3600)
     until(slow, lambda said: "started" in said)
     fast = worker(storage, "clocks", 6, 0.3, "--machine", "ahead", *options, "--clock", 3600)
     said = ended(slow, fast)
@@ -163,7 +164,8 @@ def test_clocks_that_differ_by_an_hour_break_no_living_trial_and_hide_no_death(s
     assert next(line["state"] for line in said[0] if "ended" in line) == "complete"
 
 
-def test_a_full_disk_is_an_error_and_the_study_goes_on_when_there_is_room(tmp_path):
+@pytest.mark.parametrize("url", ["sqlite:///s.db", "journal:///s.log"])
+def test_a_full_disk_is_an_error_and_the_study_goes_on_when_there_is_room(tmp_path, url):
     """On a file system of one megabyte, which only the shell below sees."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
@@ -171,14 +173,14 @@ def test_a_full_disk_is_an_error_and_the_study_goes_on_when_there_is_room(tmp_pa
         set -e
         mount -t tmpfs -o size=1200k tmpfs {tmp_path}
         cd {tmp_path}
-        {sys.executable} -c 'from benchmarks import simulation as s; s.create("full", "sqlite:///s.db")'
+        {sys.executable} -c 'from benchmarks import simulation as s; s.create("full", "{url}")'
         dd if=/dev/zero of=filler bs=1k count=4000 2>/dev/null || true
-        said=$({sys.executable} -m benchmarks.simulation sqlite:///s.db full --trials 8 --seconds 0 2>&1) && exit 9
+        said=$({sys.executable} -m benchmarks.simulation {url} full --trials 8 --seconds 0 2>&1) && exit 9
         tail -1 <<<"$said"
         rm filler
-        {sys.executable} -m benchmarks.simulation sqlite:///s.db full --trials 8 --seconds 0 >/dev/null
+        {sys.executable} -m benchmarks.simulation {url} full --trials 8 --seconds 0 >/dev/null
         {sys.executable} -c 'from mpsearch.study import open_study
-for r in open_study("full", "sqlite:///s.db").records(): print(r.state, r.sequence)'
+for r in open_study("full", "{url}").records(): print(r.state, r.sequence)'
     """
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
@@ -193,18 +195,62 @@ for r in open_study("full", "sqlite:///s.db").records(): print(r.state, r.sequen
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
-def test_ctrl_c_twice_leaves_a_study_that_goes_on(storage, worker):
+def test_ctrl_c_twice_leaves_a_study_that_goes_on_and_costs_no_try(storage, worker):
+    """Another process holds the database while the first one takes its effect, so that the second one comes then."""
     study = simulation.create("twice", storage)
     process = worker(storage, "twice", 3, 0.9)
     until(process, lambda said: "epoch" in said)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with contextlib.closing(sqlite3.connect(storage.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        other.execute("COMMIT")
+    errors = process.communicate(timeout=60)[1]
+    assert errors.startswith("ending in good order; once more breaks that off\n")
     assert process.returncode != 0
     ended(worker(storage, "twice", 3, 0.1))
     states = check_ledger(study, 3)
     assert states[State.COMPLETE] == 3
     assert states[State.BROKEN] == 1
+    assert [trial.user_attrs["attempt"] for trial in study.frozen_trials() if "retry_of" in trial.user_attrs] == [1]
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_8_workers_of_one_file_never_find_it_locked(storage, worker):
+    study = simulation.create("eight", storage)
+    workers = [worker(storage, "eight", 60, 0.02) for _ in range(8)]
+    for process in workers:
+        errors = process.communicate(timeout=180)[1]
+        assert (process.returncode, errors) == (0, "")
+    states = check_ledger(study, 60)
+    assert (states[State.COMPLETE], states[State.BROKEN]) == (60, 0)
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_the_death_of_a_worker_is_seen_though_a_process_that_it_started_lives_on(storage, tmp_path):
+    study = simulation.create("forking", storage)
+    file = replace(simulation.FILE, path=tmp_path / "forking.py")
+    run_in_processes(study, file, simulation.space(), Limits(4), simulation.Told(), 1, module="tests.faults.workers")
+    child = int((study.folder / "child").read_text())
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+    assert check_ledger(study, 4) == {State.COMPLETE: 4, State.BROKEN: 1}
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_a_trial_out_of_memory_is_tried_three_times_and_the_study_goes_on(storage, tmp_path):
+    study, space = simulation.create("hungry", storage), simulation.space()
+    study.enqueue(space, space.uniform(16), "hungry")
+    file = replace(simulation.FILE, path=tmp_path / "hungry.py")
+    run_in_processes(study, file, space, Limits(4), simulation.Told(), 1, module="tests.faults.workers")
+    records = study.records()
+    assert Counter(record.state for record in records) == {State.BROKEN: 2, State.FAILED: 1, State.COMPLETE: 3}
+    (failed,) = [record for record in records if record.state is State.FAILED]
+    assert failed.config == space.uniform(16)
+    assert failed.cause.startswith("out of memory: Unable to allocate 256. MiB")
+    assert failed.cause.endswith("; tried 3 times")
 
 
 DRIVER = """

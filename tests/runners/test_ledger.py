@@ -1,6 +1,7 @@
 """The ledger between a study and its runner: how runs are left, and how leases are kept meanwhile."""
 
 import errno
+import signal
 import time
 
 import pytest
@@ -139,6 +140,75 @@ def test_a_busy_run_watches_other_machines_leases(study, monkeypatch):
             while study._study.get_trials()[job.number].user_attrs.get("beat", 0) <= beats and time.monotonic() < end:
                 time.sleep(0.05)
             assert study._study.get_trials()[job.number].user_attrs["beat"] > beats
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_a_run_is_left_by_ctrl_c_passes_once(study, monkeypatch, capsys, times):
+    interrupt, pressed = study.interrupt, []
+
+    def press(number, cause="interrupted"):
+        if len(pressed) < times:
+            pressed.append(number)
+            signal.raise_signal(signal.SIGINT)
+        interrupt(number, cause)
+
+    def run():
+        with entered(study) as ledger:
+            for _ in range(3):
+                ledger.next()
+            monkeypatch.setattr(study, "interrupt", press)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "ending in good order; once more breaks that off\n"
+    assert len(study.running()) == (0 if times == 1 else 2)
+    study.recover()
+    attempts = [t.user_attrs["attempt"] for t in study.frozen_trials() if "retry_of" in t.user_attrs]
+    assert attempts == ([1, 1, 1] if times == 1 else [1, 2, 2])
+
+
+@pytest.mark.parametrize("asked", ["next", "epoch"])
+def test_what_ends_the_heartbeat_ends_the_run(study, monkeypatch, asked):
+    def gone(number, beat):
+        raise KeyError("no such trial")
+
+    def run():
+        with entered(study, Pace(renew=0.01)) as ledger:
+            job = ledger.next()
+            monkeypatch.setattr(study, "renew", gone)
+            while True:
+                time.sleep(0.01)
+                ledger.next() if asked == "next" else ledger.epoch(job.number, 0, LOGS)
+
+    with pytest.raises(KeyError, match="no such trial"):
+        run()
+    assert not study.running()
+
+
+def test_a_trial_taken_for_dead_while_it_is_answered_is_left_as_it_ended(study, monkeypatch):
+    answer = study.answer
+
+    def late(number, earlier):
+        monkeypatch.setattr(study, "answer", answer)
+        study.interrupt(number, "taken for dead")
+        return answer(number, earlier)
+
+    config = simulation.space().uniform(8)
+    for _ in range(2):
+        study.enqueue(simulation.space(), config, "twice")
+    with entered(study) as ledger:
+        job = ledger.next()
+        ledger.epoch(job.number, 0, LOGS)
+        ledger.trained(job.number)
+        monkeypatch.setattr(study, "answer", late)
+        assert ledger.next().number != job.number
+    assert study.records()[1].cause == "taken for dead"
 
 
 def test_weights_that_cannot_be_written_are_an_error_of_the_disk_not_of_the_config(study, monkeypatch):
