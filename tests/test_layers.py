@@ -175,3 +175,9 @@ def test_a_light_start_takes_less_than_half_a_second(how):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5
+
+
+def test_a_run_of_a_study_at_its_end_brings_no_keras():
+    modules = ("cli.running", "study", "ranking", "runners.limits", "runners.leftovers", "runners.ledger")
+    names = ", ".join(f"mpsearch.{module}" for module in modules)
+    run("-c", f"import sys, {names}; assert not {{'keras', 'tensorflow'}} & set(sys.modules)")

@@ -361,7 +361,7 @@ def test_float_weights_that_another_process_noted_meanwhile_must_be_the_same(tin
     note_weights(there, file, data)
     assert there.provenance.float_weights == here.provenance.float_weights
     here.complement({"float_weights": "another"})
-    with pytest.raises(StudyError, match=r"float weights trained here .* that `tiny` knows \(another\).*XDG_CACHE_HOME"):
+    with pytest.raises(StudyError, match=r"weights trained here .* that `tiny` knows \(another\).*XDG_CACHE_HOME"):
         note_weights(elsewhere, file, data)
     assert open_study("tiny").provenance.float_weights == "another"
 

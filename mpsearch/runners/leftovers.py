@@ -1,14 +1,14 @@
 """What dead processes left of a study that is at its end: no run is there to take it up."""
 
 import time
+from collections.abc import Callable
 
-from mpsearch.creation import Say
 from mpsearch.leases import Pace, Watch
 from mpsearch.runners.ledger import POLL
 from mpsearch.study import Study
 
 
-def settle(study: Study, say: Say, pace: Pace | None = None) -> None:
+def settle(study: Study, say: Callable[[str], None], pace: Pace | None = None) -> None:
     """Recover the trials of processes that died; those of living ones are left alone.
 
     Whether a process on another machine lives is seen by its heartbeat, which may take minutes.
