@@ -400,7 +400,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         raise StudyError(
             f"can't connect to a Ray cluster at {cluster.address} ({error}): start one with `ray start --head`, give "
-            "its address, or `local` for one on this machine"
+            "its address, or `local` for one on this machine; one that wants a token needs RAY_AUTH_MODE=token here"
         ) from error
     if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:  # Ray put its own in place
         signal.signal(signal.SIGTERM, handler)
