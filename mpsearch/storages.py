@@ -43,7 +43,7 @@ BUSY_SECONDS = 60  # that a process waits for others that write to the same SQLi
 _DRIVERS = {
     # kind: modules of drivers, the preferred one first, with SQLAlchemy's names; what installs one
     "postgresql": ({"psycopg": "psycopg", "psycopg2": "psycopg2"}, "pip install 'mpsearch[postgres]'"),
-    "mysql": ({"pymysql": "pymysql", "MySQLdb": "mysqldb"}, "pip install pymysql"),
+    "mysql": ({"pymysql": "pymysql", "MySQLdb": "mysqldb"}, "pip install 'mpsearch[mysql]'"),
 }
 # of a server whose machine disappears nothing is heard: without these a process would wait for it for hours
 _POSTGRESQL_OPTIONS = {
@@ -226,6 +226,8 @@ def _database(address: Address, check: bool) -> BaseStorage:
     made._version_manager.url = with_password  # by which Alembic connects
     if address.kind == "sqlite":
         sqlalchemy.event.listen(made.engine, "begin", _begin)
+    if address.kind == "mysql":
+        _widen(made.engine)
     return optuna.storages.get_storage(made)
 
 
@@ -239,6 +241,17 @@ def _made(url: str, options: dict[str, Any], check: bool) -> Database:
                 raise
             time.sleep(random.uniform(0.05, 0.3))
     return Database(url, options)
+
+
+def _widen(engine: sqlalchemy.Engine) -> None:
+    """Let MySQL's tables hold attributes of more than 64 KiB: configs of large networks, texts of space files."""
+    narrow = sqlalchemy.text(
+        "SELECT table_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND column_name = 'value_json' AND data_type = 'text'"
+    )
+    with engine.begin() as connection:
+        for (table,) in connection.execute(narrow).all():
+            connection.exec_driver_sql(f"ALTER TABLE {table} MODIFY value_json LONGTEXT")
 
 
 def _with_driver(address: Address) -> URL:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -14,6 +15,8 @@ from mpsearch.ranking import FINETUNED
 from mpsearch.storages import close, open_storage, shown
 from mpsearch.study import Study, open_study
 from mpsearch.upkeep import copy_files, discard, restore, to_json
+
+TIMES = ("started", "ended")  # of a trial, as `to_json` gives it
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,20 @@ def _compare(data: dict[str, Any], made: Study, target: str | None) -> None:
     kept = {key: value for key, value in data["attributes"].items() if not key.startswith(f"{FINETUNED} ")}
     pairs = [(f"attribute {key}", value, back["attributes"].get(key)) for key, value in kept.items()]
     pairs += [(f"number of {part}", len(data[part]), len(back[part])) for part in ("attributes", "trials")]
-    pairs += [(f"trial {trial['number']}", trial, other) for trial, other in zip(data["trials"], back["trials"])]  # noqa: B905
+    exact = parse_address(target).kind != "mysql"  # its times have no fractions
+    for trial, other in zip(data["trials"], back["trials"]):  # noqa: B905
+        whole = trial if exact else trial | {key: other[key] for key in TIMES if _about(trial[key], other[key])}
+        pairs.append((f"trial {trial['number']}", whole, other))
     for what, original, copy in pairs:
         if _text(original) != _text(copy):
             raise StudyError(f"the copy of `{made.name}` in {shown(target)} differs in {what}; it was deleted again")
+
+
+def _about(time: str | None, other: str | None) -> bool:
+    """Whether two times are less than a second apart."""
+    if time is None or other is None:
+        return time is other
+    return abs(datetime.fromisoformat(time) - datetime.fromisoformat(other)).total_seconds() < 1
 
 
 def _text(value: Any) -> str:

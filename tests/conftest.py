@@ -4,6 +4,7 @@ Keras is imported when a fixture needs it, so that tests without it start at onc
 """
 
 import os
+import shutil
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from tests import mariadb as mariadb_server
 from tests.postgres import PACKAGE, Postgres, programs
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ hypothesis.settings.load_profile("mpsearch")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, turn a skip for want of shared data, PostgreSQL, Ray or rights into a failure."""
+    """In CI, turn a skip for want of shared data, a database, Ray or rights into a failure."""
     report = yield
-    wanted = ("MPSEARCH_DATA", "PostgreSQL", "ray", "only root")
+    wanted = ("MPSEARCH_DATA", "PostgreSQL", "MariaDB", "ray", "only root")
     if report.skipped and os.environ.get("CI") and any(name in str(report.longrepr) for name in wanted):
         report.outcome = "failed"
         report.longrepr = f"must not skip where CI is set: {call.excinfo.value if call.excinfo else report.longrepr}"
@@ -70,6 +72,26 @@ def postgres() -> Generator[Postgres, None, None]:
 def postgres_url(postgres: Postgres) -> Generator[str, None, None]:
     """The URL of an empty PostgreSQL database, with a random password."""
     yield postgres.create_database()
+    from mpsearch.storages import close_storages
+
+    close_storages()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Generator[mariadb_server.MariaDB, None, None]:
+    """A MariaDB server of this session."""
+    if shutil.which("mariadbd") is None:
+        pytest.skip(f"MariaDB isn't installed: apt-get install {mariadb_server.PACKAGE}")
+    pytest.importorskip("pymysql", reason="MariaDB's driver isn't installed: pip install 'mpsearch[mysql]'")
+    server = mariadb_server.MariaDB()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def mysql_url(mariadb: mariadb_server.MariaDB) -> Generator[str, None, None]:
+    """The URL of an empty database of MariaDB, with a random password."""
+    yield mariadb.create_database()
     from mpsearch.storages import close_storages
 
     close_storages()

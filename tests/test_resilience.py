@@ -300,6 +300,17 @@ def test_a_database_server_that_restarts_loses_and_doubles_nothing(postgres, pos
     assert all(line.startswith("the storage ") for line in err.splitlines())
 
 
+def test_mysql_restarts_and_nothing_is_lost_or_doubled(mariadb, mysql_url, capsys):
+    def restart() -> None:
+        mariadb.kill()
+        time.sleep(2)
+        mariadb.start()
+
+    write_in_threads(mysql_url, restart)
+    err = capsys.readouterr().err
+    assert re.search(r"the storage mysql://mpsearch:\*\*\*@\S+ is back after \d+ s\n", err)
+
+
 def test_a_commit_whose_answer_is_lost_is_not_repeated(postgres_url, monkeypatch, capsys):
     storage = open_storage(postgres_url)
     study = storage.create_new_study(DIRECTIONS, "mine")

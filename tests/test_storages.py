@@ -21,7 +21,7 @@ from mpsearch.study import create_study, open_study, study_names
 from mpsearch.upkeep import copy_study, delete_study, import_study, rename_study, to_json
 from tests.ports import free_port
 
-KINDS = ("sqlite", "journal", "postgresql", "grpc", "grpc before postgresql")
+KINDS = ("sqlite", "journal", "postgresql", "mysql", "grpc", "grpc before postgresql")
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def storage_url(request, tmp_path, monkeypatch) -> Iterator[str]:
     """The URL of an empty storage of a kind."""
     monkeypatch.chdir(tmp_path)
     kind = request.param
-    behind = request.getfixturevalue("postgres_url") if "postgresql" in kind else f"sqlite:///{tmp_path}/studies/a.db"
+    servers = {"postgresql": "postgres_url", "mysql": "mysql_url"}
+    server = next((fixture for name, fixture in servers.items() if name in kind), None)
+    behind = f"sqlite:///{tmp_path}/studies/a.db" if server is None else request.getfixturevalue(server)
     if kind == "journal":
         yield "journal:///studies/a.log"
     elif kind.startswith("grpc"):
@@ -39,10 +41,10 @@ def storage_url(request, tmp_path, monkeypatch) -> Iterator[str]:
             warnings.simplefilter("ignore", ExperimentalWarning)
             from optuna.storages._grpc.server import make_server
 
-            server = make_server(open_storage(behind), "127.0.0.1", port)
-        server.start()
+            proxy = make_server(open_storage(behind), "127.0.0.1", port)
+        proxy.start()
         yield f"grpc://127.0.0.1:{port}"
-        server.stop(None).wait()
+        proxy.stop(None).wait()
     else:
         (tmp_path / "studies").mkdir()
         yield behind
@@ -189,8 +191,8 @@ def test_what_is_no_url_of_a_storage_is_refused_with_the_form(url, message):
     ("url", "install"),
     [
         ("postgresql://user:secret@node7/x", r"pip install 'mpsearch\[postgres\]'"),
-        ("mysql://user:secret@node7/x", "pip install pymysql"),
-        ("mysql+pymysql://user:secret@node7/x", "pymysql isn't installed: pip install pymysql"),
+        ("mysql://user:secret@node7/x", r"pip install 'mpsearch\[mysql\]'"),
+        ("mysql+pymysql://user:secret@node7/x", r"pymysql isn't installed: pip install 'mpsearch\[mysql\]'"),
         ("grpc://node7:13000", r"pip install 'mpsearch\[grpc\]'"),
     ],
 )

@@ -88,6 +88,10 @@ def test_a_trial_whose_process_on_another_machine_may_be_dead_is_copied_as_it_is
     assert [trial.number for trial in open_study("mine", TARGET).running()] == [3]
 
 
+def test_a_database_that_keeps_whole_seconds_takes_a_copy_as_well(mine, mysql_url):
+    assert copy_studies(SOURCE, mysql_url) == ([Copied("mine", 3, True)], [])
+
+
 def test_a_copy_that_differs_is_said_and_leaves_nothing_behind(mine, monkeypatch):
     restore = transfer.restore
 

@@ -319,23 +319,23 @@ def test_a_config_whose_process_dies_each_time_is_given_up_after_three_tries(sto
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_200_trials_of_4_workers_that_are_killed_at_random_end_once_each(storage, worker, record_property):
     study, rng, kills = simulation.create("soak", storage, pruner="median"), random.Random(0), 0
-    workers = [worker(storage, "soak", 200, 0.3) for _ in range(4)]
+    workers = [worker(storage, "soak", 200, 0.9) for _ in range(4)]
     end = time.monotonic() + 600
     while open_study("soak", storage).finished < 200:
         assert time.monotonic() < end
-        time.sleep(rng.uniform(0.5, 4.0))
+        time.sleep(rng.uniform(0.3, 1.5))
         index = rng.randrange(4)
         if workers[index].poll() is not None:
             assert workers[index].returncode == 0  # the study has its trials
         elif kills < 40:
             kill(workers[index])
             kills += 1
-            workers[index] = worker(storage, "soak", 200, 0.3)
+            workers[index] = worker(storage, "soak", 200, 0.9)
     for process in workers:
         process.communicate(timeout=120)
         assert process.returncode == 0
     states = check_ledger(study, 200)
     record_property("kills", kills)
-    record_property("states", dict(states))
+    record_property("states", {str(state): count for state, count in states.items()})
     assert kills >= 10
     assert states[State.COMPLETE] + states[State.PRUNED] == 200
