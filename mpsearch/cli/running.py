@@ -1,5 +1,6 @@
 """The commands that train a study's trials: `mpsearch study run` and `mpsearch worker`."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mpsearch.cli.common import INTERRUPTED, accept_early, counted, open_engine, open_inputs, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite
@@ -23,7 +25,7 @@ RUN_EXAMPLES = examples(
     "study run digits",
     "study run digits --trials 100 --jobs 4",
     "study run digits --timeout 2h --until-score 1.09 --patience 50",
-    "study run digits --ray local --cpus 1",
+    "study run digits --ray --cpus 1",
     "study run digits --ray auto --cpus 4 --gpus 0.5 \\\n      --max-concurrent 8 --scheduler asha",
     "study run digits --accept-change",
 )
@@ -58,6 +60,18 @@ Run = Callable[["Study", "Limits", bool], str]
 """Runs trials of a study until its limits, quietly or not; why the run ended."""
 
 
+class RunCommand(TyperCommand):
+    """A command whose --ray may stand without an address, as the last word or before another option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        whole = list[str]()
+        for word, following in zip(args, [*args[1:], "--"], strict=True):
+            whole.append(word)
+            if word == "--ray" and following.startswith("-"):
+                whole.append("auto" if os.environ.get("RAY_ADDRESS") else "local")
+        return super().parse_args(ctx, whole)
+
+
 def run(
     name: StudyName,
     trials: Trials = None,
@@ -70,7 +84,9 @@ def run(
     ray: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="Train on Ray: local, auto (the cluster that this node belongs to) or HOST:PORT."
+            metavar="[ADDRESS]",
+            help="Train on Ray: local (without an address as well), auto (the cluster that this node belongs to, and "
+            "without an address the one of RAY_ADDRESS) or HOST:PORT.",
         ),
     ] = None,
     cpus: Annotated[

@@ -110,7 +110,7 @@ def create(
     print(f"next: mpsearch study run {study.name}")
 
 
-app.command(epilog=running.RUN_EXAMPLES)(running.run)
+app.command(cls=running.RunCommand, epilog=running.RUN_EXAMPLES)(running.run)
 
 
 @app.command(

@@ -252,6 +252,29 @@ def test_a_study_at_its_end_gets_back_the_trials_of_dead_processes(mpsearch, tin
     assert states == [State.COMPLETE, State.BROKEN, State.WAITING]
 
 
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        (("--ray",), "local"),
+        (("--ray", "--cpus", "2"), "local"),
+        (("--ray", "auto", "--quiet"), "auto"),
+        (("--ray=head:6379",), "head:6379"),
+        (("--ray", "head:6379"), "head:6379"),
+    ],
+    ids=" ".join,
+)
+def test_ray_may_stand_without_an_address(mpsearch, tiny_study, monkeypatch, words, address):
+    asked = []
+    monkeypatch.setattr("mpsearch.cli.running._on_ray", lambda *given: asked.append(given[-1]["address"]) or "")
+    monkeypatch.setattr("mpsearch.cli.running.print_best", lambda *given: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    tiny_study("mine")
+    assert mpsearch("study", "run", "mine", *words)[0] == 0
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert mpsearch("study", "run", "mine", *words)[0] == 0
+    assert asked == [address, "auto" if words[0] == "--ray" and address == "local" else address]
+
+
 def test_without_ray_the_extra_is_named(mpsearch, tiny_study, monkeypatch):
     tiny_study("mine")
     monkeypatch.delitem(sys.modules, "mpsearch.runners.ray_tune", raising=False)
