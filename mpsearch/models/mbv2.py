@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mpsearch.models.blocks import average_pool, bn, relu
+from mpsearch.models.blocks import average_pool, bn, channels_of, relu
 
 if TYPE_CHECKING:
     import keras
@@ -18,13 +18,6 @@ _BOTTLENECKS = (
     (6, 320, 1, 1),
 )
 _MOMENTUM = 0.9
-
-
-def _channels(channels: int, alpha: float) -> int:
-    """`channels` x `alpha`, rounded to a multiple of 8, by 10 % down at most."""
-    scaled = channels * alpha
-    rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 def mbv2(input_shape: tuple[int, int, int] = (96, 96, 3), classes: int = 2, alpha: float = 1.0) -> "keras.Model":
@@ -57,7 +50,7 @@ def mbv2(input_shape: tuple[int, int, int] = (96, 96, 3), classes: int = 2, alph
         return relu(bn(x, name, _MOMENTUM), name, 6.0)
 
     inputs = keras.Input(input_shape, name="input")
-    filters = _channels(32, alpha)
+    filters = channels_of(32, alpha)
     x = bn_relu6(conv(inputs, "conv_0", filters, 3, 2), "conv_0")
 
     block = 0
@@ -69,12 +62,12 @@ def mbv2(input_shape: tuple[int, int, int] = (96, 96, 3), classes: int = 2, alph
             expand, depthwise, project = f"{name}_expand", f"{name}_depthwise", f"{name}_project"
             y = bn_relu6(conv(x, expand, filters * expansion, 1, 1), expand)
             y = keras.layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=depthwise)(y)
-            y = conv(bn_relu6(y, depthwise), project, _channels(width, alpha), 1, 1)
+            y = conv(bn_relu6(y, depthwise), project, channels_of(width, alpha), 1, 1)
             y = bn(y, project, _MOMENTUM)
             x = keras.layers.Add(name=f"{name}_add")([x, y]) if repeat > 0 else y
-            filters = _channels(width, alpha)
+            filters = channels_of(width, alpha)
 
-    x = bn_relu6(conv(x, "conv_last", _channels(1280, max(alpha, 1.0)), 1, 1), "conv_last")
+    x = bn_relu6(conv(x, "conv_last", channels_of(1280, max(alpha, 1.0)), 1, 1), "conv_last")
     x = keras.layers.Conv2D(classes, 1, name="logits")(average_pool(x))
     x = keras.layers.Flatten(name="flatten")(x)
     outputs = keras.layers.Activation("softmax", name="softmax")(x)

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from mpsearch import models
+from mpsearch import BitCost, Space, bits, facts_of, models
+from mpsearch.floatmodel import with_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILDERS = [getattr(models, name) for name in models.__all__]
@@ -105,6 +106,71 @@ def test_mbv2_width_multiplier_gives_the_channels_of_keras_applications():
     theirs = keras.applications.MobileNetV2((96, 96, 3), alpha=0.5, weights=None, classes=2)
     widths = [layer.output.shape[-1] for layer in compute_layers(ours) if layer.name != "block_1_expand"]
     assert widths == [layer.output.shape[-1] for layer in compute_layers(theirs)]
+
+
+# Published: a comparison on Fashion-MNIST for cnn and vgg16 (their paper's tables), MLPerf Tiny's file for mbv1
+@pytest.mark.parametrize(
+    ("build", "parameters"), [(models.cnn, 20_410), (models.vgg16, 14_781_642), (models.mbv1, 221_794)]
+)
+def test_parameters_are_the_published_ones(build, parameters):
+    assert build().count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "extra"),
+    [
+        (lambda: models.mobilenet(), lambda a: a.MobileNet((32, 32, 3), classes=10, weights=None), 0),
+        (
+            lambda: models.mobilenet((96, 96, 3), 7, 0.5),
+            lambda a: a.MobileNet((96, 96, 3), alpha=0.5, classes=7, weights=None),
+            0,
+        ),
+        (
+            lambda: models.mobilenetv3large(),
+            lambda a: a.MobileNetV3Large((224, 224, 3), classes=43, weights=None, include_preprocessing=False),
+            0,
+        ),
+        (
+            lambda: models.mobilenetv3large((96, 96, 3), 5, 0.75),
+            lambda a: a.MobileNetV3Large((96, 96, 3), alpha=0.75, classes=5, weights=None, include_preprocessing=False),
+            0,
+        ),
+        # Keras's has a Normalization of the inputs, with 7 numbers
+        (
+            lambda: models.efficientnetb0(),
+            lambda a: a.EfficientNetB0(input_shape=(96, 96, 3), classes=2, weights=None),
+            7,
+        ),
+    ],
+    ids=["mobilenet", "mobilenet 0.5", "mobilenetv3large", "mobilenetv3large 0.75", "efficientnetb0"],
+)
+def test_layers_have_the_shapes_of_keras_applications(ours, theirs, extra):
+    def kernels(model):
+        return [tuple(layer.kernel.shape) for layer in compute_layers(model)]
+
+    made, reference = ours(), theirs(keras.applications)
+    assert made.count_params() == reference.count_params() - extra
+    assert sorted(kernels(made)) == sorted(kernels(reference))
+    assert made.output_shape == reference.output_shape
+
+
+def test_mbv1_takes_the_weights_of_mlperf_tiny():
+    found = with_weights(models.mbv1(), shared_model("vww_96.h5"))
+    assert float(np.abs(found.get_layer("conv_0").kernel).max()) > 0
+
+
+def test_mbv1_sites_and_sizes_follow_the_thesis_rules():
+    """27 convolutions and the classifier; each with its folded bias, an activation quantizer behind each, the input's
+    and the pooled map's.
+    """
+    model = models.mbv1()
+    facts = facts_of(model, nonnegative_inputs=True)
+    space = Space(kernel=bits(16), bias=bits(31), activation=bits(16)).resolve(facts)
+    roles = [site.role.value for site in space.facts.sites]
+    assert (roles.count("kernel"), roles.count("bias"), roles.count("activation")) == (28, 28, 30)
+    kernels, biases = folded_sizes(model)
+    cost = BitCost(facts)(space.uniform(16))
+    assert cost.parameter_bits == kernels * KERNEL_BITS + biases * BIAS_BITS
 
 
 def test_ds_cnn_without_softmax_ends_in_logits():
