@@ -1,10 +1,26 @@
 """Datasets: functions that return `mpsearch.data.Data`; none downloads anything.
 
-Pillow, scikit-learn and Keras are imported when a dataset that needs them is loaded.
+Pillow, scikit-learn, librosa and Keras are imported when a dataset that needs them is loaded.
 """
 
 from mpsearch.datasets.cifar10 import CIFAR10_CLASSES, cifar10
 from mpsearch.datasets.cifar10_vww import cifar10_vww
 from mpsearch.datasets.digits import digits
+from mpsearch.datasets.fsdd import fsdd
+from mpsearch.datasets.image_folder import image_folder
+from mpsearch.datasets.mnist import FASHION_CLASSES, fashion_mnist, mnist
+from mpsearch.datasets.visual_wake_words import WAKE_WORDS, visual_wake_words
 
-__all__ = ["CIFAR10_CLASSES", "cifar10", "cifar10_vww", "digits"]
+__all__ = [
+    "CIFAR10_CLASSES",
+    "FASHION_CLASSES",
+    "WAKE_WORDS",
+    "cifar10",
+    "cifar10_vww",
+    "digits",
+    "fashion_mnist",
+    "fsdd",
+    "image_folder",
+    "mnist",
+    "visual_wake_words",
+]

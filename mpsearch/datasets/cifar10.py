@@ -8,6 +8,7 @@ import numpy as np
 
 from mpsearch.data import Data, Split
 from mpsearch.datasets.jpeg_archive import JpegArchive
+from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
 from mpsearch.folders import cache_folder, data_folders, find_file
 
@@ -92,22 +93,17 @@ class _KerasCache:
         import keras
 
         splits = zip(("train", "test"), keras.datasets.cifar10.load_data(), strict=True)
-        self._splits = {name: _alternate(x, y.reshape(-1).astype(np.int64)) for name, (x, y) in splits}
+        self._splits = {}
+        for name, (x, y) in splits:
+            labels = y.reshape(-1).astype(np.int64)
+            order = alternating(labels)
+            self._splits[name] = x[order], labels[order]
 
     def labels(self, split: str) -> np.ndarray:
         return self._splits[split][1]
 
     def images(self, split: str, start: int, stop: int) -> np.ndarray:
         return self._splits[split][0][start:stop]
-
-
-def _alternate(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`x` and `y` in the order first of each class, second of each class, and so on."""
-    rank = np.empty(len(y), dtype=np.int64)
-    for label in np.unique(y):
-        rank[y == label] = np.arange((y == label).sum())
-    order = np.lexsort((y, rank))
-    return x[order], y[order]
 
 
 def _source() -> _Source:

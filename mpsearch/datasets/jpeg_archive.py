@@ -1,9 +1,6 @@
 """JPEG archive: an .npz of labelled JPEG images, decoded piece by piece into a cache."""
 
 import io
-import logging
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mpsearch.datasets.decoded import keep
 from mpsearch.errors import DataError
 
 _CHUNK = 1000  # images a cache file
-_logger = logging.getLogger(__name__)
 
 
 class JpegArchive:
@@ -77,7 +74,7 @@ class JpegArchive:
                 continue
             jpeg = self._jpeg(split) if jpeg is None else jpeg
             chunks.append(np.stack([self._decode(split, *jpeg, index) for index in range(begin, end)]))
-            _save(file, chunks[-1])
+            keep(file, chunks[-1])
         return np.concatenate(chunks)[start - first : stop - first]
 
     def _array(self, name: str) -> np.ndarray:
@@ -146,19 +143,3 @@ class JpegArchive:
             raise
         except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
             raise DataError(f"{self.path} isn't a whole .npz archive ({error}): get it anew") from error
-
-
-def _save(file: Path, array: np.ndarray) -> None:
-    """Write `array` to `file` so that no reader ever sees a part of it."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                np.save(stream, array)
-            os.replace(temporary, file)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        _logger.warning("can't keep decoded images in %s (%s): they are decoded anew each time", file, error)

@@ -170,7 +170,7 @@ def test_interrupted_write_leaves_nothing_behind(archive, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mpsearch.datasets.jpeg_archive.os.replace", fail)
+    monkeypatch.setattr("mpsearch.datasets.decoded.os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         cifar10(train=10, validation=20)
     assert not list((archive.parent.parent / "cache").rglob("*.npy"))

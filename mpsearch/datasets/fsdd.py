@@ -1,0 +1,116 @@
+"""Free Spoken Digit Dataset: 3,000 recordings of the digits 0 to 9 by six speakers."""
+
+import hashlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from mpsearch.data import Data, Split
+from mpsearch.datasets.audio import mfcc, of_length
+from mpsearch.datasets.decoded import kept
+from mpsearch.datasets.ordering import alternating
+from mpsearch.errors import DataError, DataMissingError
+from mpsearch.folders import data_folders, find_file
+
+RATE = 8000  # samples a second
+TEST_TAKES, VALIDATION_TAKES = range(5), range(5, 10)
+_FILE = "fsdd_8khz.npz"
+_ARRAYS = ("pcm", "offsets", "labels", "speakers", "takes")
+
+
+def fsdd(train: int | None = None) -> Data:
+    """Load spoken digits as MFCC features, from `fsdd_8khz.npz`; never download them.
+
+    Each recording is cut to its first second, or silence is put behind it. Each coefficient is brought to mean 0 and
+    deviation 1 over the training recordings, so that one scale suits the whole map. Takes 0 to 4 of each speaker and
+    digit are the test split, as the data set has it; takes 5 to 9 are for validation. Classes alternate, so that the
+    first n recordings are balanced.
+
+    Args:
+        train: number of training recordings, the first ones; None for all 2,400.
+
+    Returns:
+        Data with features of shape (n, 49, 10, 1), float32, which `prepare` standardizes, and digits of shape (n,),
+        int64.
+
+    Raises:
+        DataMissingError: the archive is in no data folder.
+        DataError: it is malformed, or has fewer training recordings than asked for.
+        MissingPackageError: librosa isn't installed.
+
+    Source: Z. Jackson et al., Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset,
+    CC BY-SA 4.0.
+    """
+    path = find_file(_FILE)
+    if path is None:
+        looked = ", ".join(str(folder) for folder in data_folders())
+        raise DataMissingError(
+            f"spoken digits need the file {_FILE}, which is in none of: {looked}. Set MPSEARCH_DATA to its folder; it "
+            "holds pcm (int16, all recordings one after another), offsets (int64, n + 1), labels, speakers and takes, "
+            "made of the WAV files of github.com/Jakobovski/free-spoken-digit-dataset"
+        )
+    found = _read(path)
+    digest = hashlib.sha256(found["pcm"].tobytes() + found["offsets"].tobytes()).hexdigest()[:16]
+    features = kept(f"fsdd-mfcc-{digest}", lambda: mfcc(_clips(found["pcm"], found["offsets"]), RATE))
+    labels, takes = found["labels"].astype(np.int64), found["takes"]
+
+    def split(chosen: np.ndarray) -> Split:
+        indices = np.flatnonzero(chosen)
+        order = indices[alternating(labels[indices])]
+        return Split(features[order], labels[order])
+
+    held_out = {"test": np.isin(takes, TEST_TAKES), "validation": np.isin(takes, VALIDATION_TAKES)}
+    rest = split(~(held_out["test"] | held_out["validation"]))
+    prepare = Standardized.of(rest.x)
+    if train is not None and not 1 <= train <= len(rest):
+        raise DataError(f"`1 <= train <= {len(rest)}` must hold, but got {train}")
+    train_split = rest.head(train or len(rest))
+    return Data(train_split, split(held_out["validation"]), split(held_out["test"]), prepare=prepare, name="fsdd")
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Brings each cepstral coefficient to mean 0 and deviation 1.
+
+    Attributes:
+        means, deviations: of the coefficients before.
+    """
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Standardized":
+        """By features of shape (n, frames, coefficients, 1)."""
+        means, deviations = features.mean((0, 1, 3), np.float64), features.std((0, 1, 3), np.float64)
+        return cls(tuple(means.tolist()), tuple(deviations.tolist()))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Shape (n, frames, coefficients, 1) to the same."""
+        means, deviations = (np.array(values, dtype=np.float32) for values in (self.means, self.deviations))
+        return np.asarray((x - means[:, np.newaxis]) / deviations[:, np.newaxis])
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The archive's arrays, checked against each other."""
+    try:
+        with path.open("rb") as stream, np.load(stream) as arrays:
+            missing = [name for name in _ARRAYS if name not in arrays]
+            if missing:
+                raise DataError(f"{path} must hold the arrays {', '.join(_ARRAYS)}, but has no {', '.join(missing)}")
+            found = {name: np.asarray(arrays[name]) for name in _ARRAYS}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} isn't a whole .npz archive ({error}): get it anew") from error
+    count, offsets = len(found["labels"]), found["offsets"]
+    whole = len(offsets) == count + 1 and len(found["takes"]) == count and offsets[-1] == len(found["pcm"])
+    if not whole or (np.diff(offsets) <= 0).any() or not set(np.unique(found["labels"])) <= set(range(10)):
+        raise DataError(f"the arrays of {path} don't fit together: get the archive anew")
+    return found
+
+
+def _clips(pcm: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Recordings of one second each, shape (n, RATE), float32 in [-1, 1]."""
+    parts = [of_length(pcm[start:stop], RATE) for start, stop in pairwise(offsets)]
+    return np.stack(parts).astype(np.float32) / 2**15

@@ -1,0 +1,20 @@
+"""VGG16 with a small head on Fashion-MNIST, put into images of 32×32 with three channels: 14.8 million parameters."""
+
+from functools import partial
+
+from mpsearch import Space, Task, Training, bits, datasets, models
+
+task = Task(
+    model=models.vgg16,
+    data=partial(datasets.fashion_mnist, size=32, channels=3),
+    training=Training(epochs=3, batch_size=32, optimizer="adam", learning_rate=1e-4),
+    float_training=Training(epochs=30, batch_size=32, optimizer="adam", learning_rate=1e-4),
+    finetuning=Training(epochs=30, batch_size=32, optimizer="adam", learning_rate=1e-4, patience=5),
+)
+
+space = Space(
+    kernel=bits(4, 8, 16, alpha="auto"),
+    bias=bits(16, 31, alpha="auto_po2"),
+    activation=bits(4, 8, 16, alpha="auto_po2"),
+)
+space.skip("softmax")  # stays float

@@ -1,0 +1,72 @@
+"""Features of audio, against TensorFlow's own functions; WAV files in all their ways to be wrong."""
+
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from mpsearch.datasets.audio import COEFFICIENTS, FRAMES, mfcc, of_length, read_wav
+from mpsearch.errors import DataError, MissingPackageError
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_coefficients_are_those_of_tensorflow(rate):
+    """Of `tf.signal`, with which MLPerf Tiny makes them; only the first one has another factor there."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    clips = np.cumsum(rng.normal(0, 0.02, (3, rate)), axis=1).astype(np.float32) % 1 - 0.5
+    window, hop = rate * 30 // 1000, rate * 20 // 1000
+    transform = 256 if rate == 8000 else 512
+    shift = (transform - window) // 2  # librosa puts a window into the middle of its transform, TensorFlow at the front
+    spectra = tf.abs(tf.signal.stft(clips[:, shift:], window, hop, transform))[:, :FRAMES]
+    bands = tf.signal.linear_to_mel_weight_matrix(40, transform // 2 + 1, rate, 20.0, 4000.0)
+    expected = tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(spectra @ bands + 1e-6)).numpy()
+    expected = expected[..., :COEFFICIENTS] / np.array([np.sqrt(2)] + [1] * 9)
+    found = mfcc(clips, rate)
+    assert found.shape == (3, FRAMES, COEFFICIENTS, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:, : expected.shape[1], :, 0], expected, atol=1e-2)
+
+
+def test_clips_of_another_length_are_refused():
+    with pytest.raises(DataError, match=r"one second, shape \(n, 8000\), but have shape \(2, 7000\)"):
+        mfcc(np.zeros((2, 7000), np.float32), 8000)
+
+
+def test_short_recordings_are_filled_with_silence_and_long_ones_cut():
+    assert of_length(np.arange(3), 5).tolist() == [0, 1, 2, 0, 0]
+    assert of_length(np.arange(7), 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_wav_file_is_read_as_it_is(tmp_path):
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, 400).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(read_wav(tmp_path / "a.wav", 16000), samples.astype(np.float32) / 2**15)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ((np.zeros(100), 8000), "must have 16000 samples a second in 1 channel, but has 8000 in 1: convert it"),
+        ((np.zeros((100, 2)), 16000), "must have 16000 samples a second in 1 channel, but has 16000 in 2"),
+        ((np.zeros(0), 16000), "is empty"),
+        (b"RIFF and nothing behind it", "isn't a whole WAV file"),
+    ],
+    ids=["rate", "channels", "empty", "broken"],
+)
+def test_a_wav_file_that_is_wrong_is_named(tmp_path, content, message):
+    path = tmp_path / "bad.wav"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        soundfile.write(path, *content)
+    with pytest.raises(DataError, match=rf"bad\.wav {message}"):
+        read_wav(path, 16000)
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(MissingPackageError, match=r"audio data needs soundfile: pip install 'mpsearch\[audio\]'"):
+        read_wav(tmp_path / "a.wav", 16000)
