@@ -65,9 +65,9 @@ class RunCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         whole = list[str]()
-        for word, following in zip(args, [*args[1:], "--"], strict=True):
+        for index, word in enumerate(args):
             whole.append(word)
-            if word == "--ray" and following.startswith("-"):
+            if word == "--ray" and (index + 1 == len(args) or args[index + 1].startswith("-")):
                 whole.append("auto" if os.environ.get("RAY_ADDRESS") else "local")
         return super().parse_args(ctx, whole)
 
