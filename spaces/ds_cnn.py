@@ -1,6 +1,6 @@
 """DS-CNN on spoken digits: MLPerf Tiny's keyword spotting, with the Free Spoken Digit Dataset for its words.
 
-For keywords of one's own give another `data`: features of shape (n, 49, 10, 1), as `datasets.audio.mfcc` makes them.
+With Speech Commands v2 give `model=models.ds_cnn` (12 classes) and `data=datasets.speech_commands`.
 """
 
 from functools import partial

@@ -9,11 +9,13 @@ from mpsearch.datasets.digits import digits
 from mpsearch.datasets.fsdd import fsdd
 from mpsearch.datasets.image_folder import image_folder
 from mpsearch.datasets.mnist import FASHION_CLASSES, fashion_mnist, mnist
+from mpsearch.datasets.speech_commands import SPEECH_COMMANDS, speech_commands
 from mpsearch.datasets.visual_wake_words import WAKE_WORDS, visual_wake_words
 
 __all__ = [
     "CIFAR10_CLASSES",
     "FASHION_CLASSES",
+    "SPEECH_COMMANDS",
     "WAKE_WORDS",
     "cifar10",
     "cifar10_vww",
@@ -22,5 +24,6 @@ __all__ = [
     "fsdd",
     "image_folder",
     "mnist",
+    "speech_commands",
     "visual_wake_words",
 ]
