@@ -146,7 +146,8 @@ class Task:
             stopping early, without warm-up.
         loss: name of a Keras loss, an object of `keras.losses`, or a function of (targets, outputs); for a model
             with several outputs one for all, or a mapping from the outputs' names.
-        metric: name of a Keras metric with values from 0 (bad) to 1 (good). With several outputs it is the mean of
+        metric: name of a Keras metric with values from 0 (bad) to 1 (good), or "bounded_mean_squared_error",
+            1 / (1 + e^10), for what is reconstructed. With several outputs it is the mean of
             theirs; "NAME/accuracy" is that of one output.
     """
 

@@ -18,6 +18,7 @@ from mpsearch.batches import Batches, Ends, augmenter, weigher
 from mpsearch.data import Data, Samples
 from mpsearch.distillation import SoftLoss, soft_loss
 from mpsearch.errors import ConfigError, TrainingError
+from mpsearch.metrics import OWN, metric_of
 from mpsearch.network.assign import bulk_assign
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
@@ -82,7 +83,7 @@ class Session:
         soft = None if distillation is None else soft_loss(distillation, teacher)
         self.model = Trainee(model, self._ends.outputs, soft)
         measured, name = _measured(metric, self._ends.outputs)
-        metrics: list[Any] = [[name] if output in measured else [] for output in self._ends.outputs]
+        metrics = [[metric_of(name)] if output in measured else [] for output in self._ends.outputs]
         losses = _losses(loss, self._ends.outputs)
         several = len(losses) > 1
         self._measured = [f"{output}_{name}" if several else name for output in measured]  # Keras's names
@@ -238,7 +239,7 @@ def _checked_loss(loss: Loss) -> Loss:
 
 def _check_metric(metric: str) -> None:
     """Refuse what Keras doesn't know, and what doesn't rise from 0 (bad) to 1 (good)."""
-    if metric in _RISING:
+    if metric in _RISING or metric in OWN:
         return
     try:
         falls = metric in _FALLING or keras.losses.get(metric) is not None

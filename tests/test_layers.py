@@ -37,7 +37,7 @@ TABLE = (
     ("objective",),
     ("spacefile",),
     ("seeds",),
-    ("batches", "distillation"),
+    ("batches", "distillation", "metrics"),
     ("training",),
     ("floatmodel",),
     ("methods",),
