@@ -11,6 +11,7 @@ from mpsearch.version import __version__ as __version__
 if TYPE_CHECKING:
     from mpsearch import datasets, models, schedules
     from mpsearch.api import Search, search
+    from mpsearch.augmentations import Photos
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.costs.bits import BitCost, ReferenceBits
     from mpsearch.data import Data, Split, Stream
@@ -29,6 +30,7 @@ __all__ = [
     "Distillation",
     "ForgivingFactor",
     "MpsearchError",
+    "Photos",
     "QuantizerSpec",
     "ReferenceBits",
     "Search",
@@ -54,6 +56,7 @@ _HOMES = {
     "Distillation": "mpsearch.task",
     "ForgivingFactor": "mpsearch.objective",
     "MpsearchError": "mpsearch.errors",
+    "Photos": "mpsearch.augmentations",
     "QuantizerSpec": "mpsearch.config",
     "ReferenceBits": "mpsearch.costs.bits",
     "Search": "mpsearch.api",

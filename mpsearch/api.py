@@ -38,6 +38,7 @@ from mpsearch.runners.leftovers import settle
 from mpsearch.runners.limits import Limits, parse_duration
 from mpsearch.runners.processes import run_in_processes
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
+from mpsearch.runners.setup import grow_gpu_memory
 from mpsearch.searching.engine import Engine
 from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
@@ -141,7 +142,7 @@ def search(
             study.enqueue(resolved, config, origin)
         for note in [] if quiet else resolved.notes:
             print(note)
-    return Search(study, file, loaded, quiet)._run(limits, jobs)
+    return Search(study, file, loaded, quiet, accept_change)._run(limits, jobs)
 
 
 class Search:
@@ -152,9 +153,9 @@ class Search:
         file: model, data, recipes and space.
     """
 
-    def __init__(self, study: Study, file: SpaceFile, data: Data, quiet: bool = False) -> None:
+    def __init__(self, study: Study, file: SpaceFile, data: Data, quiet: bool = False, accept: bool = False) -> None:
         self.study, self.file = study, file
-        self._data, self._quiet = data, quiet
+        self._data, self._quiet, self._accept = data, quiet, accept
         self._engines: dict[tuple[Alpha, ...], Engine] = {}
 
     def __repr__(self) -> str:
@@ -211,6 +212,7 @@ class Search:
             best = found[0].record.score if found else None
             shown = self._progress(limits.trials, self.study.finished, best)
             if jobs > 1:
+                grow_gpu_memory()
                 self._train_float()
                 with shown as progress:
                     ended = run_in_processes(self.study, self.file, self.space, limits, progress, jobs)
@@ -272,7 +274,7 @@ class Search:
         """What trains the configs; built when it is first needed."""
         if extra_alphas not in self._engines:
             self._engines[extra_alphas] = Engine(self.file, self._float_progress(), extra_alphas, self._data)
-            note_weights(self.study, self.file, self._data)
+            note_weights(self.study, self.file, self._data, self._accept)
         return self._engines[extra_alphas]
 
     def _float_progress(self) -> EpochProgress:
@@ -281,7 +283,7 @@ class Search:
     def _train_float(self) -> None:
         """Make sure that the float weights are there."""
         float_model(self.file.task, self._data, self.file.path.parent, self._float_progress())
-        note_weights(self.study, self.file, self._data)
+        note_weights(self.study, self.file, self._data, self._accept)
 
     def finetune(self, trial: int | None = None, alpha: str | None = None) -> FineTuned:
         """Train a trial's config for longer and judge it on the test split.

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mpsearch.augmentations import Photos
 from mpsearch.data import Data, Samples
 from mpsearch.errors import ConfigError, DataError
 from mpsearch.network.graph import functional
@@ -153,6 +154,8 @@ def augmenter(augmentation: Any) -> Augment | None:
     """
     if augmentation is None:
         return None
+    if isinstance(augmentation, Photos):
+        augmentation = augmentation.layers()
     layers = list(augmentation) if isinstance(augmentation, Sequence) else [augmentation]
     if layers and all(isinstance(layer, keras.layers.Layer) for layer in layers):
         return _by_layers(layers)

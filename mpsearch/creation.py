@@ -309,13 +309,16 @@ def note_weights(study: Study, file: SpaceFile, data: Data, accept: bool = False
     known = study.provenance.float_weights
     if not known:
         study.complement({"float_weights": found})
-    elif accept:
+        study.reread()  # another node may have done the same at this moment
+        known = study.provenance.float_weights
+    if known != found and accept:
         study.accept({"float_weights": found})
     elif known != found:
         raise StudyError(
             f"the float weights trained here ({found}) aren't those that `{study.name}` knows ({known}), from another "
             f"node or process: let all of them use one folder for {cache_folder()}, for which XDG_CACHE_HOME can be "
-            "set, or name a file of weights in the task; where those are lost --accept-change goes on with the new ones"
+            "set, or name a file of weights in the task; where those are lost --accept-change (from Python "
+            "accept_change=True) goes on with the new ones"
         )
 
 

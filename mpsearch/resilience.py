@@ -185,8 +185,9 @@ class ResilientStorage(BaseStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if not self._tokens:
             return self._write("create_new_trial", study_id, template_trial)
-        marked = self.serves and template_trial is not None and TOKEN in template_trial.user_attrs
-        template = template_trial if marked and template_trial is not None else _marked(template_trial)
+        template = template_trial
+        if template is None or not (self.serves and TOKEN in template.user_attrs):
+            template = _marked(template)
         token = template.user_attrs[TOKEN]
 
         def create(failures: int) -> int:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import warnings
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,7 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 4,
     "tcp_user_timeout": 40_000,
 }
+_ATTRIBUTES = ("study_user_attributes", "study_system_attributes", "trial_user_attributes", "trial_system_attributes")
 _MYSQL_OPTIONS = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
 
 _shared: dict[tuple[int, str], ResilientStorage] = {}  # by process and URL: connections to servers
@@ -218,7 +220,7 @@ def _database(address: Address, check: bool) -> BaseStorage:
         if url.get_dialect().driver in ("psycopg", "psycopg2"):
             connection |= {key: value for key, value in _POSTGRESQL_OPTIONS.items() if key not in url.query}
         else:
-            connection |= _MYSQL_OPTIONS
+            connection |= {key: value for key, value in _MYSQL_OPTIONS.items() if key not in url.query}
         options = {"pool_pre_ping": True}
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     options |= {"connect_args": connection}
@@ -251,7 +253,9 @@ def _widen(engine: sqlalchemy.Engine) -> None:
     )
     with engine.begin() as connection:
         for (table,) in connection.execute(narrow).all():
-            connection.exec_driver_sql(f"ALTER TABLE {table} MODIFY value_json LONGTEXT")
+            if table in _ATTRIBUTES:
+                with suppress(sqlalchemy.exc.OperationalError):  # not this user's right: then what is longer is refused
+                    connection.exec_driver_sql(f"ALTER TABLE {table} MODIFY value_json LONGTEXT")
 
 
 def _with_driver(address: Address) -> URL:

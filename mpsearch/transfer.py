@@ -110,9 +110,8 @@ def _compare(data: dict[str, Any], made: Study, target: str | None) -> None:
     kept = {key: value for key, value in data["attributes"].items() if not key.startswith(f"{FINETUNED} ")}
     pairs = [(f"attribute {key}", value, back["attributes"].get(key)) for key, value in kept.items()]
     pairs += [(f"number of {part}", len(data[part]), len(back[part])) for part in ("attributes", "trials")]
-    exact = parse_address(target).kind != "mysql"  # its times have no fractions
     for trial, other in zip(data["trials"], back["trials"]):  # noqa: B905
-        whole = trial if exact else trial | {key: other[key] for key in TIMES if _about(trial[key], other[key])}
+        whole = trial | {key: other[key] for key in TIMES if _about(trial[key], other[key])}  # MySQL keeps no fractions
         pairs.append((f"trial {trial['number']}", whole, other))
     for what, original, copy in pairs:
         if _text(original) != _text(copy):

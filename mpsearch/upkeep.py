@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,18 @@ def copy_study(name: str, new: str, storage: str | None = None) -> Study:
 
 def copy_files(study: Study, made: Study) -> None:
     """Copy a study's weights and fine-tunings to the folder of its copy."""
-    shutil.copytree(
-        study.folder, made.folder, ignore=shutil.ignore_patterns("run.lock", "partial-*"), dirs_exist_ok=True
-    )
+    ignored = shutil.ignore_patterns("run.lock", "partial-*")
+    shutil.copytree(study.folder, made.folder, ignore=ignored, dirs_exist_ok=True, copy_function=_copy_if_there)
     for tuned in made.kept(f"{FINETUNED} ").values():
         result = Path(tuned["folder"]) / "result.json"
         if result.exists():
             result.write_text(json.dumps(tuned, indent=1))
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    """Copy a file that a run may be deleting: weights of trials that aren't among the best any more."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 def to_json(study: Study) -> dict[str, Any]:

@@ -6,7 +6,7 @@ out.
 
 from functools import partial
 
-from mpsearch import Space, Task, Training, bits, datasets, models
+from mpsearch import Photos, Space, Task, Training, bits, datasets, models
 
 CLASSES = 43
 data = partial(datasets.image_folder, "images", 224)
@@ -15,8 +15,10 @@ task = Task(
     model=partial(models.mobilenetv3large, classes=CLASSES),
     data=data,
     training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=1e-4),
-    float_training=Training(epochs=100, batch_size=32, optimizer="adam", learning_rate=1e-4),
-    finetuning=Training(epochs=100, batch_size=32, optimizer="adam", learning_rate=1e-4, patience=15),
+    float_training=Training(epochs=100, batch_size=32, optimizer="adam", learning_rate=1e-4, augmentation=Photos()),
+    finetuning=Training(
+        epochs=100, batch_size=32, optimizer="adam", learning_rate=1e-4, patience=15, augmentation=Photos()
+    ),
 )
 
 space = Space(

@@ -29,7 +29,7 @@ TABLE = (
     ("menu",),
     ("patterns",),
     ("space",),
-    ("describe", "schedules"),
+    ("augmentations", "describe", "schedules"),
     ("task",),  # names Keras's classes and recipes, imports none of them
     ("quantizers",),
     ("network",),
@@ -79,6 +79,7 @@ FREE_OF_KERAS = (
     "stream",
     "data",
     "describe",
+    "augmentations",
     "schedules",
     "menu",
     "patterns",

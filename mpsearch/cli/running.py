@@ -85,8 +85,8 @@ def run(
         str | None,
         typer.Option(
             metavar="[ADDRESS]",
-            help="Train on Ray: local (without an address as well), auto (the cluster that this node belongs to, and "
-            "without an address the one of RAY_ADDRESS) or HOST:PORT.",
+            help="Train on Ray: local (on this machine), auto (the cluster of RAY_ADDRESS, or that this node belongs "
+            "to) or HOST:PORT; without an address auto where RAY_ADDRESS is set, else local.",
         ),
     ] = None,
     cpus: Annotated[
@@ -123,7 +123,7 @@ def run(
 
     With --jobs each process has its own network and a share of the processor's cores; one that dies is replaced and its
     trial tried again. With --ray trials run on the nodes of a cluster, where mpsearch is installed; the space file, the
-    modules beside it, the data and the float weights are sent to them. Several runs and workers may share a study.
+    small files beside it, the data and the float weights are sent to them. Several runs and workers may share a study.
 
     A study whose space file, data or float weights changed is refused, with the difference. --accept-change takes over
     a change that leaves the choices and the scores' meaning as they are (a recipe, data, float weights): earlier

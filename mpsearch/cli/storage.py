@@ -87,8 +87,8 @@ def copy(
 
     Trials are copied whole, and each copy is read back and compared with its original. Weights and fine-tunings are
     copied where they are on this machine. Names that the other storage has already are refused, and so are studies
-    with running trials: somebody would go on with the originals. After a crash --running copies these as well; the
-    first run of the copy clears up, as that of the original would.
+    with running trials: somebody would go on with the originals. --running copies these as well, as they are at that
+    moment; the first run of the copy queues their configs again.
     """
     from mpsearch.cli.output import print_json
     from mpsearch.storages import shown

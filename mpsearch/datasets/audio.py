@@ -8,6 +8,7 @@ import numpy as np
 from mpsearch.errors import DataError, MissingPackageError
 
 FRAMES, COEFFICIENTS = 49, 10  # of a clip of one second
+MFCC = 1  # version of `mfcc`, by which features in a cache are told from others
 _MELS, _LOWEST, _HIGHEST = 40, 20.0, 4000.0  # mel bands, and where they begin and end in Hz
 _STEP = 256  # clips looked at in one go
 _FLOOR = 1e-6  # added to energies before the logarithm
@@ -16,7 +17,9 @@ _FLOOR = 1e-6  # added to energies before the logarithm
 def mfcc(clips: np.ndarray, rate: int) -> np.ndarray:
     """Mel-frequency cepstral coefficients as MLPerf Tiny's keyword spotting has them.
 
-    Windows of 30 ms every 20 ms, magnitudes in 40 mel bands from 20 Hz to 4 kHz, the first 10 coefficients.
+    Windows of 30 ms every 20 ms, magnitudes in 40 mel bands from 20 Hz to 4 kHz, the first 10 coefficients. They are
+    those of `tf.signal`, with which MLPerf Tiny makes them, but for the first one, which is larger there by the root
+    of 2.
 
     Args:
         clips: one second each, shape (n, rate), float32 in [-1, 1].
@@ -37,12 +40,13 @@ def mfcc(clips: np.ndarray, rate: int) -> np.ndarray:
     librosa = _package("librosa")
     window, hop = rate * 30 // 1000, rate * 20 // 1000
     transform = 1 << (window - 1).bit_length()  # the next power of two
+    before = (transform - window) // 2  # librosa puts a window into the middle of its transform
     bands = librosa.filters.mel(
         sr=rate, n_fft=transform, n_mels=_MELS, fmin=_LOWEST, fmax=_HIGHEST, htk=True, norm=None
     )
     features = np.empty((len(clips), FRAMES, COEFFICIENTS, 1), dtype=np.float32)
     for start in range(0, len(clips), _STEP):
-        some = clips[start : start + _STEP]
+        some = np.pad(clips[start : start + _STEP], ((0, 0), (before, transform - window - before)))
         spectra = np.abs(librosa.stft(some, n_fft=transform, hop_length=hop, win_length=window, center=False))
         energies = np.log(bands @ spectra + _FLOOR)
         found = librosa.feature.mfcc(S=energies, n_mfcc=COEFFICIENTS, dct_type=2, norm="ortho")

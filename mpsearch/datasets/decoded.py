@@ -3,6 +3,8 @@
 import logging
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import numpy as np
 from mpsearch.errors import DataError
 from mpsearch.folders import cache_folder
 
+DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive or compressed file raises."""
 _logger = logging.getLogger(__name__)
 
 
@@ -31,7 +35,7 @@ def kept(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         return array
     try:
         return np.asarray(np.load(file))
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"the cache file {file} can't be read ({error}): delete it") from error
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mpsearch.data import Data, Split
-from mpsearch.datasets.audio import mfcc, of_length
-from mpsearch.datasets.decoded import kept
+from mpsearch.datasets.audio import MFCC, mfcc, of_length
+from mpsearch.datasets.decoded import DAMAGED, kept
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
 from mpsearch.folders import data_folders, find_file
@@ -17,7 +17,7 @@ from mpsearch.folders import data_folders, find_file
 RATE = 8000  # samples a second
 TEST_TAKES, VALIDATION_TAKES = range(5), range(5, 10)
 _FILE = "fsdd_8khz.npz"
-_ARRAYS = ("pcm", "offsets", "labels", "speakers", "takes")
+_ARRAYS = ("pcm", "offsets", "labels", "takes")
 
 
 def fsdd(train: int | None = None) -> Data:
@@ -48,12 +48,12 @@ def fsdd(train: int | None = None) -> Data:
         looked = ", ".join(str(folder) for folder in data_folders())
         raise DataMissingError(
             f"spoken digits need the file {_FILE}, which is in none of: {looked}. Set MPSEARCH_DATA to its folder; it "
-            "holds pcm (int16, all recordings one after another), offsets (int64, n + 1), labels, speakers and takes, "
+            "holds pcm (int16, all recordings one after another), offsets (int64, n + 1), labels and takes, "
             "made of the WAV files of github.com/Jakobovski/free-spoken-digit-dataset"
         )
     found = _read(path)
     digest = hashlib.sha256(found["pcm"].tobytes() + found["offsets"].tobytes()).hexdigest()[:16]
-    features = kept(f"fsdd-mfcc-{digest}", lambda: mfcc(_clips(found["pcm"], found["offsets"]), RATE))
+    features = kept(f"fsdd-mfcc{MFCC}-{digest}", lambda: mfcc(_clips(found["pcm"], found["offsets"]), RATE))
     labels, takes = found["labels"].astype(np.int64), found["takes"]
 
     def split(chosen: np.ndarray) -> Split:
@@ -101,7 +101,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             if missing:
                 raise DataError(f"{path} must hold the arrays {', '.join(_ARRAYS)}, but has no {', '.join(missing)}")
             found = {name: np.asarray(arrays[name]) for name in _ARRAYS}
-    except (OSError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except DAMAGED as error:
         raise DataError(f"{path} isn't a whole .npz archive ({error}): get it anew") from error
     count, offsets = len(found["labels"]), found["offsets"]
     whole = len(offsets) == count + 1 and len(found["takes"]) == count and offsets[-1] == len(found["pcm"])

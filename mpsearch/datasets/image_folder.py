@@ -46,6 +46,8 @@ def image_folder(
         DataMissingError: there is no such folder, or it lacks a class.
         DataError: a class has no images, a file isn't a whole image, or a folder holds something else.
     """
+    if subset is not None and subset < 1:
+        raise DataError(f"`subset >= 1` must hold, but got {subset}")
     root = _find(name)
     parts = _PARTS if (root / "train").is_dir() else ("",)
     found = {part: _files(root / part, classes) for part in parts}
@@ -87,7 +89,11 @@ def _files(folder: Path, classes: Sequence[str] | None) -> dict[str, list[Path]]
     Raises:
         DataError: a class is empty, or something else is among its images.
     """
-    there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    there = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+        if folder.is_dir()
+        else []
+    )
     names = there if classes is None else list(classes)
     missing = [name for name in names if name not in there]
     if missing or len(names) < 2:
@@ -135,6 +141,10 @@ def _image(path: Path, size: int) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut their values off at 255
+                raise DataError(f"{path} must have 8 bits a channel, but is of Pillow's mode {image.mode}: convert it")
             return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError) as error:
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} isn't a whole image ({error}): get it anew or move it away") from error

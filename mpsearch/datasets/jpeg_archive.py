@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpsearch.datasets.decoded import keep
+from mpsearch.datasets.decoded import DAMAGED, keep
 from mpsearch.errors import DataError
 
 _CHUNK = 1000  # images a cache file
@@ -141,5 +141,5 @@ class JpegArchive:
             yield
         except DataError:
             raise
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+        except DAMAGED as error:
             raise DataError(f"{self.path} isn't a whole .npz archive ({error}): get it anew") from error

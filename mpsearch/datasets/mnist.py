@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from mpsearch.data import Data, Split
 from mpsearch.datasets.cifar10 import unit_range
+from mpsearch.datasets.decoded import DAMAGED
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
 from mpsearch.folders import data_folders
@@ -108,7 +110,7 @@ def _loaded(name: str, train: int | None, validation: int, prepare: Enlarged) ->
 def _split(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images, shape (n, 28, 28), and their classes, alternating."""
     images, labels = _idx(name, f"{part}-images-idx3-ubyte"), _idx(name, f"{part}-labels-idx1-ubyte")
-    if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max() > 9:
+    if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or (labels > 9).any():
         raise DataError(
             f"the files {part}-… of {name} must hold images of 28x28 and as many classes from 0 to 9, but hold shapes "
             f"{images.shape} and {labels.shape}: get them anew"
@@ -119,7 +121,8 @@ def _split(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _idx(name: str, file: str) -> np.ndarray:
     """The array of an IDX file."""
-    folders = [folder / name for folder in data_folders()] + [Path("~/.keras/datasets").expanduser() / name]
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    folders = [folder / name for folder in data_folders()] + [home / "datasets" / name]
     for path in (folder / form for folder in folders for form in (file, f"{file}.gz")):
         if path.is_file():
             return read_idx(path)
@@ -138,13 +141,15 @@ def read_idx(path: Path) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} can't be read ({error}): get it anew") from error
     if len(content) < 4 or content[:3] != bytes((0, 0, _UNSIGNED_BYTES)):
         raise DataError(f"{path} isn't an IDX file of unsigned bytes: it begins with {content[:4].hex()}")
     dimensions = content[3]
     head = 4 + 4 * dimensions
-    shape = struct.unpack(f">{dimensions}I", content[4:head]) if len(content) >= head else (-1,)
+    if len(content) < head:
+        raise DataError(f"{path} ends within its head: get it anew")
+    shape = struct.unpack(f">{dimensions}I", content[4:head])
     if len(content) - head != math.prod(shape):
         raise DataError(
             f"{path} must hold {math.prod(shape):,} bytes behind its head, but holds {len(content) - head:,}"

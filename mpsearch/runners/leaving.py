@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let one Ctrl-C and one SIGTERM pass, with a word, while what takes an instant is done; a second one acts.
+    """Let one Ctrl-C and one SIGTERM pass, with a word, while trials are ended; a second one acts.
 
     Only the main thread gets signals; in others this does nothing.
     """

@@ -78,7 +78,7 @@ class Ledger:
     """Gives out the trials of a run and takes their results; to be entered as a context.
 
     Leaving it by Ctrl-C, or by a mistake that is no config's fault, queues the configs of unfinished trials again;
-    leaving it by another error, which no config may be to blame for, counts as a death of each.
+    leaving it by another error, for which a config may be to blame, counts as a death of each.
 
     Args:
         study: made for the space.
@@ -143,7 +143,7 @@ class Ledger:
         """End a trial that is running as the run is left."""
         if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
             self.interrupted(number)
-        elif isinstance(error, MpsearchError):  # it is tried again once that is mended
+        elif isinstance(error, MpsearchError) or error is self._fault:  # it is tried again once that is mended
             self.interrupted(number, f"{type(error).__name__}: {error}")
         else:
             self.died(number, f"{type(error).__name__}: {error}", silent=True)

@@ -44,8 +44,10 @@ class TrialTrainable(tune.Trainable):
         try:
             grow_gpu_memory()
             self._files = tempfile.TemporaryDirectory(prefix="mpsearch-")
-            here = setup.working if setup.working is not None and setup.working.is_dir() else Path(self._files.name)
-            os.chdir(here)  # Tune is in a folder of its own
+            try:  # Tune is in a folder of its own
+                os.chdir(setup.working or self._files.name)
+            except OSError:  # it isn't on this machine, or is another user's
+                os.chdir(self._files.name)
             self._engine = build_engine(setup, data, Path(self._files.name))
             self._float = self._engine.float_metric()
         except MpsearchError as error:  # said by the first step: an actor that can't be set up would be replaced

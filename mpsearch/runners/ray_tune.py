@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class Cluster:
     """Where and how trials run.
 
     Attributes:
-        address: of a running cluster that this machine is a node of, "auto" or "host:port"; "local" starts Ray here.
+        address: of a running cluster that this machine is a node of, "auto" (RAY_ADDRESS, or the one that is found
+            here) or "host:port"; "local" starts Ray here.
         cpus: of each trial; they are its threads too.
         gpus: of each trial; a fraction lets trials share one.
         max_concurrent: trials at the same time; default: as many as the cluster has resources for when the run begins.
@@ -106,7 +107,7 @@ def run_on_ray(
 
     Args:
         study: made for the space.
-        file: what actors build their engines of; it is sent to them with the modules beside it.
+        file: what actors build their engines of; it is sent to them with the modules and small files beside it.
         data: the task's; arrays are sent to the actors, streams are opened there.
         space: what is searched.
         limits: when to end.
@@ -389,6 +390,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
         yield
         return
     handler = signal.getsignal(signal.SIGTERM)
+    if cluster.address == "auto" and os.environ.get("RAY_ADDRESS"):  # which Ray would put in its place
+        cluster = replace(cluster, address=os.environ["RAY_ADDRESS"])
     try:
         _check_reachable(cluster.address)
         ray.init(
@@ -397,7 +400,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeError) as error:
         raise StudyError(
             f"can't connect to a Ray cluster at {cluster.address} ({error}): start one with `ray start --head`, give "
             "its address, or `local` for one on this machine; one that wants a token needs RAY_AUTH_MODE=token here"
@@ -434,10 +437,8 @@ def _capacity(cluster: Cluster) -> int:
         has = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in ("CPU", "GPU")) for node in nodes)
         needs = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
         if cluster.max_concurrent is None or cluster.address == "local":
-            raise ConfigError(
-                f"a trial needs {needs}, but the cluster's nodes have {has}; where nodes come later give "
-                "--max-concurrent (from Python max_concurrent=…)"
-            )
+            later = "; where nodes come later give --max-concurrent" if cluster.address != "local" else ""
+            raise ConfigError(f"a trial needs {needs}, but the cluster's nodes have {has}{later}")
         print(
             f"note: a trial needs {needs}, but nodes have {has}: waiting for another node", file=sys.stderr, flush=True
         )

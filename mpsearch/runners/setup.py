@@ -1,7 +1,9 @@
 """What a process elsewhere needs to build a study's engine."""
 
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,15 +69,27 @@ def portable(setup: Setup, file: SpaceFile, data: Data) -> Setup:
 
 
 def _beside(folder: Path) -> list[Path]:
-    """Small files of a space file's folder: its modules, and what its functions may read."""
-    found, size = list[Path](), 0
+    """A space file's modules, all of them, and then small files of its folder, which its functions may read."""
+    packages = (path for init in folder.glob("*/__init__.py") for path in init.parent.rglob("*.py"))
+    modules = {*folder.glob("*.py"), *(path for path in packages if (path.parent / "__init__.py").exists())}
+    found, size = list(modules), 0
     for inner, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in NOT_SENT and not name.startswith("."))
-        for path in sorted(Path(inner) / name for name in names if not name.startswith(".")):
-            length = path.stat().st_size if path.is_file() else LARGEST_SENT + 1
-            if length <= LARGEST_SENT and size + length <= MOST_SENT:
-                found.append(path)
-                size += length
+        for path in (Path(inner) / name for name in sorted(names) if not name.startswith(".")):
+            if path in modules or not (path.is_file() and os.access(path, os.R_OK)):
+                continue
+            length = path.stat().st_size
+            if length > LARGEST_SENT:
+                continue
+            size += length
+            if size > MOST_SENT:
+                most = f"{MOST_SENT // 2**20} MiB"
+                print(
+                    f"note: of the files beside the space file {most} are sent, not {path} and what follows",
+                    file=sys.stderr,
+                )
+                return found
+            found.append(path)
     return found
 
 
@@ -143,6 +157,7 @@ def grow_gpu_memory() -> None:
         import tensorflow as tf
 
         for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+            with suppress(RuntimeError, ValueError):  # a space file has used it already, or divided it
+                tf.config.experimental.set_memory_growth(gpu, True)
     else:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -10,7 +10,7 @@ from mpsearch.datasets.audio import COEFFICIENTS, FRAMES, mfcc, of_length, read_
 from mpsearch.errors import DataError, MissingPackageError
 
 
-@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100])
 def test_coefficients_are_those_of_tensorflow(rate):
     """Of `tf.signal`, with which MLPerf Tiny makes them; only the first one has another factor there."""
     import tensorflow as tf
@@ -18,16 +18,15 @@ def test_coefficients_are_those_of_tensorflow(rate):
     rng = np.random.default_rng(0)
     clips = np.cumsum(rng.normal(0, 0.02, (3, rate)), axis=1).astype(np.float32) % 1 - 0.5
     window, hop = rate * 30 // 1000, rate * 20 // 1000
-    transform = 256 if rate == 8000 else 512
-    shift = (transform - window) // 2  # librosa puts a window into the middle of its transform, TensorFlow at the front
-    spectra = tf.abs(tf.signal.stft(clips[:, shift:], window, hop, transform))[:, :FRAMES]
+    transform = {8000: 256, 11025: 512, 16000: 512, 44100: 2048}[rate]
+    spectra = tf.abs(tf.signal.stft(clips, window, hop, transform))
     bands = tf.signal.linear_to_mel_weight_matrix(40, transform // 2 + 1, rate, 20.0, 4000.0)
     expected = tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(spectra @ bands + 1e-6)).numpy()
     expected = expected[..., :COEFFICIENTS] / np.array([np.sqrt(2)] + [1] * 9)
     found = mfcc(clips, rate)
     assert found.shape == (3, FRAMES, COEFFICIENTS, 1)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, : expected.shape[1], :, 0], expected, atol=1e-2)
+    np.testing.assert_allclose(found[..., 0], expected, atol=1e-2)
 
 
 def test_clips_of_another_length_are_refused():

@@ -56,6 +56,7 @@ def test_takes_divide_the_recordings_and_features_are_kept(here, monkeypatch):
     ("changed", "message"),
     [
         ({"takes": None}, "has no takes"),
+        ({"labels": None}, "has no labels"),
         ({"offsets": np.arange(241)}, "don't fit together"),
         ({"labels": np.full(240, 10)}, "don't fit together"),
     ],
@@ -69,7 +70,16 @@ def test_a_malformed_archive_is_named(here, changed, message):
 def test_what_is_missing_is_named_with_its_source(here):
     with pytest.raises(DataMissingError, match=r"the file fsdd_8khz\.npz, which is in none of: .*free-spoken-digit"):
         datasets.fsdd()
-    (here / "fsdd_8khz.npz").write_bytes(b"PK")
+
+
+@pytest.mark.parametrize("damage", ["not an archive", "cut", "a byte changed"])
+def test_a_damaged_archive_is_named(here, damage):
+    archive(here)
+    path = here / "fsdd_8khz.npz"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 255
+    damaged = {"not an archive": b"PK", "cut": content[: len(content) // 2], "a byte changed": content}
+    path.write_bytes(damaged[damage])
     with pytest.raises(DataError, match=r"isn't a whole \.npz archive"):
         datasets.fsdd()
 

@@ -92,6 +92,28 @@ def test_a_part_with_other_classes_is_named(here):
         datasets.image_folder("cars")
 
 
+def test_values_that_eight_bits_cannot_hold_are_refused(here):
+    write(here / "cars", ("bus", "truck"))
+    Image.fromarray(np.full((20, 20), 30000, np.uint16)).save(here / "cars" / "bus" / "00.png")
+    with pytest.raises(DataError, match=r"bus/00\.png must have 8 bits a channel, but is of Pillow's mode I;16"):
+        datasets.image_folder("cars", 16)
+
+
+def test_a_huge_image_is_named(here, monkeypatch):
+    write(here / "cars", ("bus", "truck"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"bus/00\.png isn't a whole image \(Image size"):
+        datasets.image_folder("cars", 16)
+
+
+def test_hidden_folders_are_no_classes_and_a_subset_of_nothing_is_refused(here):
+    write(here / "cars", ("bus", "truck"))
+    (here / "cars" / ".ipynb_checkpoints").mkdir()
+    assert len(datasets.image_folder("cars", 16).train) == 16
+    with pytest.raises(DataError, match="`subset >= 1` must hold, but got 0"):
+        datasets.image_folder("cars", 16, subset=0)
+
+
 def test_a_truncated_image_is_named(here):
     write(here / "cars", ("bus", "truck"), kinds=("jpg",))
     path = here / "cars" / "truck" / "03.jpg"

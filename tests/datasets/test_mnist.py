@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST, from IDX files as they are distributed."""
 
+import contextlib
 import gzip
 import struct
 
@@ -63,12 +64,21 @@ def test_files_are_read_whether_compressed_or_not(here, load, folder, compressed
         (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00", "isn't an IDX file of unsigned bytes: it begins with 00000d01"),
         (idx(LABELS)[:-1], "must hold 12 bytes behind its head, but holds 11"),
         (b"\x00", "isn't an IDX file"),
+        (idx(LABELS)[:6], "ends within its head"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, content, message):
     (tmp_path / "labels").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_idx(tmp_path / "labels")
+
+
+def test_a_compressed_file_with_a_changed_byte_is_named_or_read(tmp_path):
+    whole = gzip.compress(idx(images(LABELS)))
+    for place in range(0, len(whole), 3):
+        (tmp_path / "images.gz").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with contextlib.suppress(DataError):  # else the byte is one of the head that says nothing of the content
+            np.testing.assert_array_equal(read_idx(tmp_path / "images.gz"), images(LABELS))
 
 
 def test_a_damaged_compressed_file_and_files_that_do_not_fit_are_named(here):

@@ -8,6 +8,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="ray isn't installed")
 
 from mpsearch.errors import ConfigError, StudyError  # noqa: E402
+from mpsearch.runners import setup  # noqa: E402
 from mpsearch.runners.ray_tune import Cluster, _capacity, connected  # noqa: E402
 from mpsearch.runners.setup import LARGEST_SENT, _beside  # noqa: E402
 
@@ -36,6 +37,31 @@ def test_an_address_that_nobody_listens_at_is_refused_at_once_and_one_that_is_no
         connected(Cluster(f"127.0.0.1:{port}")).__enter__()
     with pytest.raises(ConfigError, match="is local, auto or HOST:PORT, but got 'nonsense'"):
         Cluster("nonsense")
+
+
+def test_auto_is_the_cluster_of_the_environment(monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("it is not reachable"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    with pytest.raises(StudyError, match=rf"cluster at 127\.0\.0\.1:{port} .*refused"):
+        connected(Cluster("auto")).__enter__()
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(ConfigError, match="can't be a Ray client"):
+        connected(Cluster("auto")).__enter__()
+
+
+def test_modules_go_first_and_what_is_left_out_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "MOST_SENT", 100)
+    for name in ("mine.py", "helpers/__init__.py", "helpers/net.py", "exports/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1")
+    for index in range(4):
+        (tmp_path / f"a{index}.txt").write_bytes(bytes(40))
+    sent = {str(path.relative_to(tmp_path)) for path in _beside(tmp_path)}
+    modules = {"mine.py", "helpers/__init__.py", "helpers/net.py", "exports/__init__.py"}
+    assert sent == {*modules, "a0.txt", "a1.txt"}
+    assert "a2.txt and what follows" in capsys.readouterr().err
 
 
 def test_a_cluster_that_grows_is_waited_for_where_it_is_said_how_far(monkeypatch, capsys):

@@ -182,13 +182,16 @@ def test_what_ends_the_heartbeat_ends_the_run(study, monkeypatch, asked):
         with entered(study, Pace(renew=0.01)) as ledger:
             job = ledger.next()
             monkeypatch.setattr(study, "renew", gone)
-            while True:
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
                 time.sleep(0.01)
                 ledger.next() if asked == "next" else ledger.epoch(job.number, 0, LOGS)
 
     with pytest.raises(KeyError, match="no such trial"):
         run()
     assert not study.running()
+    attempts = {trial.user_attrs["attempt"] for trial in study.frozen_trials() if "retry_of" in trial.user_attrs}
+    assert attempts == {1}
 
 
 def test_a_trial_taken_for_dead_while_it_is_answered_is_left_as_it_ended(study, monkeypatch):
