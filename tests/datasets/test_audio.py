@@ -26,7 +26,7 @@ def test_coefficients_are_those_of_tensorflow(rate):
     found = mfcc(clips, rate)
     assert found.shape == (3, FRAMES, COEFFICIENTS, 1)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found[..., 0], expected, atol=1e-2)
+    np.testing.assert_allclose(found[..., 0], expected, atol=2e-2)  # of values around 20
 
 
 def test_clips_of_another_length_are_refused():
