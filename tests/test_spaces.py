@@ -1,11 +1,16 @@
 """The ready spaces: each loads, and its model resolves, whether its data are there or not."""
 
+import functools
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mpsearch import facts_of
+import mpsearch
+from mpsearch import Data, Split, facts_of
 from mpsearch.config import Role
+from mpsearch.records import State
 from mpsearch.spacefile import load_space_file
 
 FILES = sorted((Path(__file__).parents[1] / "spaces").glob("*.py"))
@@ -28,3 +33,42 @@ def test_a_ready_space_loads_and_its_model_resolves(path):
 
 def test_every_ready_space_is_counted():
     assert {path.stem for path in FILES} == set(KERNELS)
+
+
+SHAPES = {
+    "cnn": (28, 28, 1), "digits": (8, 8, 1), "ds_cnn": (49, 10, 1), "efficientnetb0": (32, 32, 3), "mbv1": (32, 32, 3),
+    "mbv2": (32, 32, 3), "mobilenet": (32, 32, 3), "mobilenetv3large": (32, 32, 3), "resnet8": (16, 16, 3),
+    "vgg16": (32, 32, 3),
+}  # fmt: skip
+QUICK = ("cnn", "digits", "ds_cnn", "resnet8")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow, id=path.stem) for path in FILES],
+)
+def test_a_ready_space_goes_all_the_way_on_small_images(path, tmp_path, monkeypatch):
+    """Its model and its space, on few random images: created, two trials, fine-tuned, exported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file, shape, rng = load_space_file(path), SHAPES[path.stem], np.random.default_rng(0)
+    model = functools.partial(file.task.model, input_shape=shape)
+    classes = model().output_shape[-1]
+
+    def split(count):
+        return Split(rng.uniform(0, 1, (count, *shape)).astype(np.float32), np.arange(count) % classes)
+
+    data = Data(split(64), split(32), split(32), name=path.stem)
+    recipes = {
+        name: replace(recipe, epochs=1, batch_size=32)
+        for name, recipe in (
+            ("training", file.task.training),
+            ("float_training", file.task.float_recipe),
+            ("finetuning", file.task.finetune_recipe),
+        )
+    }
+    study = mpsearch.search(model, data, file.space, trials=2, name=path.stem, quiet=True, **recipes)
+    assert [record.state for record in study.study.records()] == [State.COMPLETE, State.COMPLETE]
+    assert study.finetune().epochs == 1
+    study.export(tmp_path / "out")
+    assert (tmp_path / "out" / "model.keras").is_file()
