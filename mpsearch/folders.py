@@ -1,7 +1,10 @@
 """Folders: where the files of datasets are looked for, and where decoded arrays are kept."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+from mpsearch.errors import DataMissingError
 
 
 def cache_folder() -> Path:
@@ -19,3 +22,20 @@ def data_folders() -> list[Path]:
 def find_file(name: str) -> Path | None:
     """The first file called `name` in the data folders, None where there is none."""
     return next((path for folder in data_folders() if (path := folder / name).is_file()), None)
+
+
+def find_folder(names: Sequence[str], missing: str) -> Path:
+    """The first folder of one of these names: as given, else in the data folders.
+
+    Args:
+        names: of the folder; one may be a path.
+        missing: what to say where there is none, with `{looked}` for where it was looked for.
+
+    Raises:
+        DataMissingError: there is none.
+    """
+    candidates = [place / name for place in (Path(), *data_folders()) for name in names]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise DataMissingError(missing.replace("{looked}", ", ".join(str(candidate) for candidate in candidates)))

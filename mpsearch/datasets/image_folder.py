@@ -11,10 +11,14 @@ from mpsearch.datasets.cifar10 import unit_range
 from mpsearch.datasets.decoded import kept
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
-from mpsearch.folders import data_folders
+from mpsearch.folders import find_folder
 
 KINDS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 _PARTS = ("train", "validation", "test")
+_MISSING = (
+    "there is no folder of images `NAME` (looked for {looked}); it holds a folder for each class, or train, validation "
+    "and test with these; MPSEARCH_DATA may name the folder around it"
+)
 
 
 def image_folder(
@@ -48,7 +52,7 @@ def image_folder(
     """
     if subset is not None and subset < 1:
         raise DataError(f"`subset >= 1` must hold, but got {subset}")
-    root = _find(name)
+    root = find_folder((name,), _MISSING.replace("NAME", name))
     parts = _PARTS if (root / "train").is_dir() else ("",)
     found = {part: _files(root / part, classes) for part in parts}
     names = list(found[parts[0]])
@@ -69,18 +73,6 @@ def image_folder(
 
     train, held_out, rest = (split(part) for part in _PARTS)
     return Data(train, held_out, rest, prepare=unit_range, name=root.name)
-
-
-def _find(name: str) -> Path:
-    candidates = [Path(name), *(folder / name for folder in data_folders())]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    raise DataMissingError(
-        f"there is no folder of images `{name}` (looked for {looked}); it holds a folder for each class, or train, "
-        "validation and test with these; MPSEARCH_DATA may name the folder around it"
-    )
 
 
 def _files(folder: Path, classes: Sequence[str] | None) -> dict[str, list[Path]]:

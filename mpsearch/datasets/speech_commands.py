@@ -15,7 +15,7 @@ from mpsearch.datasets.decoded import kept
 from mpsearch.datasets.fsdd import Standardized
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
-from mpsearch.folders import data_folders
+from mpsearch.folders import find_folder
 
 RATE = 16000  # samples a second
 WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
@@ -23,6 +23,10 @@ SPEECH_COMMANDS = (*WORDS, "silence", "unknown")
 _FOLDERS = ("speech_commands_v0.02", "speech_commands")
 _NOISE = "_background_noise_"
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+_MISSING = (
+    "Speech Commands needs its folder (looked for {looked}): unpack speech_commands_v0.02.tar.gz, of arXiv:1804.03209, "
+    f"into MPSEARCH_DATA; it has a folder for each word, {_NOISE}, {' and '.join(_LISTS.values())}"
+)
 _PARTS = ("train", "validation", "test")
 _EXTRA = 0.1  # recordings of silence, and of unknown words, for each one of the ten words
 _STEP = 1024  # recordings looked at in one go
@@ -61,7 +65,7 @@ def speech_commands(
         raise DataError(f"`subset >= 1` must hold, but got {subset}")
     if not (0 <= noisy <= 1 and volume >= 0):
         raise DataError(f"`0 <= noisy <= 1` and `volume >= 0` must hold, but got {noisy} and {volume}")
-    root = _find(folder)
+    root = find_folder(_FOLDERS if folder is None else (folder,), _MISSING)
     parts, noises = _parts(root), _noises(root)
     splits = {}
     for number, part in enumerate(_PARTS):
@@ -94,20 +98,6 @@ class _Clip:
 def _about(path: Path, root: Path) -> tuple[str, int, int]:
     """What tells a file from another one in its place."""
     return str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns
-
-
-def _find(folder: str | None) -> Path:
-    names = _FOLDERS if folder is None else (folder,)
-    candidates = [place / name for place in (Path(), *data_folders()) for name in names]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    raise DataMissingError(
-        f"Speech Commands needs a folder {' or '.join(names)} (looked for {looked}): unpack "
-        "speech_commands_v0.02.tar.gz, of arXiv:1804.03209, into MPSEARCH_DATA; it has a folder for each word, "
-        f"{_NOISE}, {' and '.join(_LISTS.values())}"
-    )
 
 
 def _parts(root: Path) -> dict[str, list[Path]]:

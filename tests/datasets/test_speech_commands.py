@@ -66,7 +66,7 @@ def test_a_subset_is_balanced_and_reads_no_more(folder, monkeypatch):
 
 
 def test_what_is_missing_is_named_with_the_layout(folder):
-    with pytest.raises(DataMissingError, match=r"a folder elsewhere .*a folder for each word, _background_noise_"):
+    with pytest.raises(DataMissingError, match=r"looked for elsewhere, .*a folder for each word, _background_noise_"):
         datasets.speech_commands(folder="elsewhere")
     (folder / "testing_list.txt").unlink()
     with pytest.raises(DataMissingError, match=r"has no testing_list\.txt"):
