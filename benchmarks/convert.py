@@ -145,8 +145,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     text = __doc__.split("\n\n")[2].replace("\n", " ") if __doc__ else ""
     made = (
-        "Made by `python benchmarks/convert.py NAMES --write studies/coverage`, at several times, on 2 cores of a "
-        "shared virtual machine, where other work ran beside it: the seconds are upper bounds."
+        "Made by `python benchmarks/convert.py NAMES --write studies/coverage`, at several times, on 2 cores of "
+        "shared virtual machines, not all of one kind, where other work ran beside it: the seconds are upper bounds."
     )
     return "\n".join(["# Converted architectures", "", text.strip(), "", made, "", *lines, "", *notes]).rstrip() + "\n"
 

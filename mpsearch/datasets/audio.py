@@ -1,5 +1,6 @@
 """Audio: WAV files, and the features of speech and of machines; by librosa and soundfile, the extra `audio`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,29 @@ def mfcc(clips: np.ndarray, rate: int) -> np.ndarray:
         found = librosa.feature.mfcc(S=energies, n_mfcc=COEFFICIENTS, dct_type=2, norm="ortho")
         features[start : start + _STEP, ..., 0] = found.transpose(0, 2, 1)[:, :FRAMES]
     return features
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Brings each cepstral coefficient to mean 0 and deviation 1.
+
+    Attributes:
+        means, deviations: of the coefficients before.
+    """
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Standardized":
+        """By features of shape (n, frames, coefficients, 1)."""
+        means, deviations = features.mean((0, 1, 3), np.float64), features.std((0, 1, 3), np.float64)
+        return cls(tuple(means.tolist()), tuple(deviations.tolist()))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Shape (n, frames, coefficients, 1) to the same."""
+        means, deviations = (np.array(values, dtype=np.float32) for values in (self.means, self.deviations))
+        return np.asarray((x - means[:, np.newaxis]) / deviations[:, np.newaxis])
 
 
 def read_wav(path: Path, rate: int) -> np.ndarray:

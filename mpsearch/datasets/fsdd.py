@@ -1,14 +1,13 @@
 """Free Spoken Digit Dataset: 3,000 recordings of the digits 0 to 9 by six speakers."""
 
 import hashlib
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from mpsearch.data import Data, Split
-from mpsearch.datasets.audio import MFCC, mfcc, of_length
+from mpsearch.datasets.audio import MFCC, Standardized, mfcc, of_length
 from mpsearch.datasets.decoded import DAMAGED, kept
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
@@ -68,29 +67,6 @@ def fsdd(train: int | None = None) -> Data:
         raise DataError(f"`1 <= train <= {len(rest)}` must hold, but got {train}")
     train_split = rest.head(train or len(rest))
     return Data(train_split, split(held_out["validation"]), split(held_out["test"]), prepare=prepare, name="fsdd")
-
-
-@dataclass(frozen=True)
-class Standardized:
-    """Brings each cepstral coefficient to mean 0 and deviation 1.
-
-    Attributes:
-        means, deviations: of the coefficients before.
-    """
-
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> "Standardized":
-        """By features of shape (n, frames, coefficients, 1)."""
-        means, deviations = features.mean((0, 1, 3), np.float64), features.std((0, 1, 3), np.float64)
-        return cls(tuple(means.tolist()), tuple(deviations.tolist()))
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Shape (n, frames, coefficients, 1) to the same."""
-        means, deviations = (np.array(values, dtype=np.float32) for values in (self.means, self.deviations))
-        return np.asarray((x - means[:, np.newaxis]) / deviations[:, np.newaxis])
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ def mnist(train: int | None = None, validation: int = 5000, size: int = 28, chan
 
     Source: Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE 86, 1998.
     """
-    return _loaded("mnist", train, validation, Enlarged(size, channels))
+    return _loaded("mnist", train, validation, Framed(size, channels))
 
 
 def fashion_mnist(train: int | None = None, validation: int = 5000, size: int = 28, channels: int = 1) -> Data:
@@ -67,11 +67,11 @@ def fashion_mnist(train: int | None = None, validation: int = 5000, size: int = 
     Source: H. Xiao et al., Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
     arXiv:1708.07747.
     """
-    return _loaded("fashion-mnist", train, validation, Enlarged(size, channels))
+    return _loaded("fashion-mnist", train, validation, Framed(size, channels))
 
 
 @dataclass(frozen=True)
-class Enlarged:
+class Framed:
     """Puts grey images into the middle of larger ones, and scales their pixels to [0, 1].
 
     Attributes:
@@ -94,7 +94,7 @@ class Enlarged:
         return np.repeat(framed[..., np.newaxis], self.channels, axis=-1)
 
 
-def _loaded(name: str, train: int | None, validation: int, prepare: Enlarged) -> Data:
+def _loaded(name: str, train: int | None, validation: int, prepare: Framed) -> Data:
     x, y = _split(name, "train")
     test_x, test_y = _split(name, "t10k")
     if not 1 <= validation < len(y):

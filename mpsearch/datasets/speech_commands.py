@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mpsearch.data import Data, Split
-from mpsearch.datasets.audio import MFCC, mfcc, of_length, read_wav
+from mpsearch.datasets.audio import MFCC, Standardized, mfcc, of_length, read_wav
 from mpsearch.datasets.decoded import kept
-from mpsearch.datasets.fsdd import Standardized
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
 from mpsearch.folders import find_folder
