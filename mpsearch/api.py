@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from mpsearch.baselines.measuring import ALPHAS, baselines
+from mpsearch.baselines.record import Baseline
 from mpsearch.config import Alpha, Config, parse_alpha
 from mpsearch.costs.bits import ReferenceBits
 from mpsearch.creation import (
@@ -27,6 +29,7 @@ from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, float_model, keep_weights
 from mpsearch.methods import Value
+from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
 from mpsearch.progress import EpochProgress, RunProgress
@@ -298,6 +301,32 @@ class Search:
         record, changed = self._chosen(trial), None if alpha is None else parse_alpha(alpha)
         report = EpochProgress(f"trial {record.number}", self.file.task.finetune_recipe.epochs, self._quiet)
         return finetune(self.study, self.engine(_extra(changed)), record, changed, report)
+
+    def baselines(
+        self,
+        only: Sequence[str] = (),
+        recipe: str = "trial",
+        calibration: int = CALIBRATION_SAMPLES,
+        again: bool = False,
+    ) -> list[Baseline]:
+        """Compare the best config with what else there is; each row is kept with the study as soon as it is measured.
+
+        The rows are the float model, post-training quantization to 8 bits in its variants, 8-bit training, flat
+        configs, and the best config as searched and with all scales powers of two.
+
+        Args:
+            only: names of rows, or patterns such as "PTQ*"; none: all rows.
+            recipe: by which rows are trained: "trial", as the study's trials were, or "finetuning".
+            calibration: samples of the training split for post-training quantization.
+            again: measure anew what is kept with the study.
+
+        Raises:
+            ConfigError: no such recipe or row, or too few samples.
+        """
+        task = self.file.task
+        epochs = (task.training if recipe == "trial" else task.finetune_recipe).epochs
+        shown = None if self._quiet else lambda row: EpochProgress(row, epochs)
+        return baselines(self.study, self.engine(ALPHAS), only, recipe, calibration, again, shown)
 
     def export(
         self, folder: str | Path, trial: int | None = None, alpha: str | None = None, force: bool = False

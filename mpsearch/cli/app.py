@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mpsearch.cli import running, upkeep
+from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
 from mpsearch.cli.common import INTERRUPTED, chosen_trials, open_engine, say
@@ -79,6 +79,7 @@ def common(
 
 
 app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
+app.command(epilog=baselines.EXAMPLES)(baselines.baselines)
 
 
 @app.command(epilog=examples("train digits.py"))

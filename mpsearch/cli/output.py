@@ -1,6 +1,7 @@
 """Tables and JSON on standard output."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
+NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+%?")
 UNBOUNDED = 10_000  # characters: wider than any table
 
 
@@ -93,7 +95,7 @@ def _rendered(table: "Table", width: int, color: bool) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, str) and value[:1] in "+-" and value.endswith("%"))
+    return isinstance(value, (int, float)) or (isinstance(value, str) and NUMBER.fullmatch(value) is not None)
 
 
 def _text(value: Any) -> str:

@@ -191,6 +191,7 @@ def show(
                 "trials": [record.to_json() for record in records],
                 "float": study.kept("float").get("float"),
                 "finetuned": study.kept("finetuned"),
+                "baselines": list(study.kept("baseline ").values()),
                 "repeats": study.kept("repeat "),
                 "tags": study.tags,
                 "note": study.remark(),

@@ -12,17 +12,14 @@ from mpsearch.facts import ModelFacts
 from mpsearch.menu import Menu
 from mpsearch.network.adapters import adapter_of
 from mpsearch.network.assign import bulk_assign
+from mpsearch.network.calibration import CALIBRATION_SAMPLES, observe
 from mpsearch.network.canonical import canonical, copied
-from mpsearch.network.compute import QuantizedCompute, QuantizedRecurrent, states_of
-from mpsearch.network.graph import Node, Tensor, submodel
+from mpsearch.network.compute import QuantizedCompute, QuantizedRecurrent
+from mpsearch.network.graph import Node
 from mpsearch.network.sites import Placement, place_sites, with_quantizers
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap, sketch_of
 from mpsearch.quantizers.weights import WeightQuantizer, encode
 from mpsearch.space import ResolvedSpace, Space
-
-CALIBRATION_SAMPLES = 256
-CALIBRATION_BATCH = 32
-SKETCHED_VALUES = 200_000  # values of a feature map from which its sketch is made
 
 
 class ElasticNetwork:
@@ -190,42 +187,9 @@ class ElasticNetwork:
             for site, quantizer in self._quantizers.items()
             if isinstance(quantizer, QuantizedBitsFeatureMap) and quantizer.integer is None
         }
-        maps = [site for site in layers if site in self.placement.tensors]
-        states = {layer: site for layer, site in self.placement.states.items() if site in layers}
-        if not layers:
-            return
-        # of a recurrent layer what it reads is needed, to run it step by step
-        recurrent = [node for node in self.placement.graph.nodes if node.layer_name in states]
-        by_name = self.placement.graph.by_name
-        read = [self.placement.tensors[site] for site in maps] + [t for node in recurrent for t in node.inputs]
-        probe = submodel(self.float_model, [by_name[tensor.node].symbolic[tensor.output] for tensor in read])
-        kept: dict[str, list[np.ndarray]] = {site: [] for site in layers}
-        extremes = dict.fromkeys(layers, (np.inf, -np.inf))
-        rng = np.random.default_rng(0)
-        count = len(keras.tree.flatten(samples)[0])
-        batches = -(-count // CALIBRATION_BATCH)
-
-        def keep(site: str, tensor: Any) -> None:
-            flat = np.asarray(tensor).ravel()
-            low, high = extremes[site]
-            extremes[site] = (min(low, float(flat.min())), max(high, float(flat.max())))
-            share = SKETCHED_VALUES // batches
-            kept[site].append(flat if len(flat) <= share else rng.choice(flat, share, replace=False, shuffle=False))
-
-        for start in range(0, count, CALIBRATION_BATCH):
-            batch = keras.tree.map_structure(lambda x, at=start: x[at : at + CALIBRATION_BATCH], samples)
-            values = iter(keras.tree.flatten(probe(batch, training=False)))
-            for site in maps:
-                keep(site, next(values))
-            for node in recurrent:
-                args, kwargs = keras.tree.map_structure(
-                    lambda leaf, of=values: next(of) if isinstance(leaf, Tensor) else leaf, node.arguments
-                )
-                for state in states_of(node.layer, *args, **kwargs):
-                    keep(states[node.layer_name], state)
-        for site, layer in layers.items():
-            layer.range.assign(np.array(extremes[site], dtype=np.float32))
-            layer.sketch.assign(sketch_of(np.concatenate(kept[site])))
+        for site, seen in observe(self.float_model, self.placement, tuple(layers), samples).items():
+            layers[site].range.assign(np.array((seen.low, seen.high), dtype=np.float32))
+            layers[site].sketch.assign(sketch_of(seen.values))
 
 
 def _state_of(layer: Any) -> list[Any]:

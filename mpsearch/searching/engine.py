@@ -16,7 +16,8 @@ from mpsearch.costs.bits import Bits
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError
 from mpsearch.floatmodel import float_model
-from mpsearch.network.elastic import CALIBRATION_SAMPLES, ElasticNetwork
+from mpsearch.network.calibration import CALIBRATION_SAMPLES
+from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.searching.scoring import Scoring
 from mpsearch.spacefile import SpaceFile
 from mpsearch.task import Distillation, Task, Training
@@ -68,11 +69,15 @@ class Engine:
         self.data: Data = file.task.data() if data is None else data
         model = float_model(file.task, self.data, file.path.parent, report)
         self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
-        samples = self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(CALIBRATION_SAMPLES).x))
+        samples = self.samples(CALIBRATION_SAMPLES)
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
         self.scoring = Scoring.of(file, self.network.facts)
         self.cost = self.scoring.cost
         self._sessions: dict[tuple[str, Distillation | None], Session] = {}
+
+    def samples(self, count: int) -> Any:
+        """Model inputs for calibration: so many samples, evenly spaced in the training split."""
+        return self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(count).x))
 
     def session(self, recipe: Training | str) -> Session:
         """The compiled network for a recipe, or for an optimizer's name; compiled and traced once.

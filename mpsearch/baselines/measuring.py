@@ -1,0 +1,106 @@
+"""Measure the baselines of a study, and keep each with it as soon as it is known."""
+
+import time
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mpsearch.baselines.record import Baseline, keep, kept
+from mpsearch.baselines.rows import Row, Rows
+from mpsearch.config import Alpha
+from mpsearch.errors import ConfigError, TrainingError
+from mpsearch.network.calibration import CALIBRATION_SAMPLES
+from mpsearch.searching.engine import Engine
+from mpsearch.searching.samplers import derived_seed
+from mpsearch.study import Study
+from mpsearch.training import Report
+
+ALPHAS = (Alpha.AUTO, Alpha.AUTO_PO2)
+"""Scale modes that the engine needs besides those of the space."""
+RECIPES = ("trial", "finetuning")
+
+
+def baselines(
+    study: Study,
+    engine: Engine,
+    only: Sequence[str] = (),
+    recipe: str = "trial",
+    calibration: int = CALIBRATION_SAMPLES,
+    again: bool = False,
+    report: Callable[[str], Report] | None = None,
+    measured: Callable[[Baseline, int, int], None] | None = None,
+) -> list[Baseline]:
+    """The rows of a study's table of baselines; those that are kept with it aren't measured again.
+
+    Args:
+        study: with the trials.
+        engine: of its space, made with `extra_alphas=ALPHAS`.
+        only: patterns of rows' names, such as "PTQ*"; none: all rows.
+        recipe: by which rows are trained: "trial", as the study's trials were, or "finetuning".
+        calibration: samples of the training split for post-training quantization.
+        again: measure also what is kept.
+        report: a row's name to what is called after each epoch of its training.
+        measured: called with a row, its number from 1 and the number of rows.
+
+    Raises:
+        ConfigError: no such recipe or row, or too few samples.
+    """
+    if recipe not in RECIPES:
+        raise ConfigError(f"the recipe must be {' or '.join(RECIPES)}, but got {recipe!r}")
+    if calibration < 1:
+        raise ConfigError(f"calibration needs at least 1 sample, but got {calibration}")
+    seed = derived_seed(study.provenance.seed, 0, "baselines")
+    training = None if recipe == "trial" else engine.task.finetune_recipe
+    rows = list(Rows(study, engine, training, calibration, seed))
+    chosen = [row for row in rows if not only or any(fnmatchcase(row.name, pattern) for pattern in only)]
+    unused = [pattern for pattern in only if not any(fnmatchcase(row.name, pattern) for row in rows)]
+    if unused:
+        raise ConfigError(f"no row is called {unused[0]!r}; there are {', '.join(row.name for row in rows)}")
+    known = {} if again else kept(study)
+    found = []
+    for number, row in enumerate(chosen, 1):
+        key: dict[str, Any] = {
+            "conditions": study.provenance.conditions,
+            "depends_on": [str(d) for d in row.depends_on],
+        }
+        baseline = known.get(row.name)
+        if baseline is None or baseline.key != key:
+            baseline = _measured(row, engine, key, None if report is None else report(row.name))
+            keep(study, baseline)
+        found.append(baseline)
+        if measured is not None:
+            measured(baseline, number, len(chosen))
+    return found
+
+
+def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | None) -> Baseline:
+    """Make and judge a row's model."""
+    costs, name = engine.cost(row.config), engine.task.metric
+    row.prepare()
+    started = time.perf_counter()
+    validation = test = None
+    epochs, extra, judging, note = 0, 0.0, 0.0, ""
+    try:
+        made = row.make(report)
+        ended = time.perf_counter()
+        session, data = made.engine.session(made.engine.task.training), made.engine.data
+        validation = session.evaluate(data, data.validation)[name]
+        if data.test is not None:
+            test = session.evaluate(data, data.test)[name]
+        epochs, extra, note, judging = made.epochs, made.extra_seconds, made.note, time.perf_counter() - ended
+    except TrainingError as error:
+        ended, note = time.perf_counter(), str(error)
+    return Baseline(
+        name=row.name,
+        validation=validation,
+        test=test,
+        parameter_bits=costs.parameter_bits,
+        activation_bits=costs.activation_bits,
+        delta=engine.delta(costs),
+        score=None if validation is None else engine.score(validation, costs),
+        epochs=epochs,
+        seconds=ended - started + extra,
+        judging_seconds=judging,
+        note=note,
+        key=key,
+    )

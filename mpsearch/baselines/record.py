@@ -1,0 +1,64 @@
+"""What is known of a measured baseline, as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mpsearch.study import Study
+
+BASELINE = "baseline"
+KB = 1024 * 8  # bits
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A row of the table of baselines.
+
+    Attributes:
+        name: of the row.
+        validation, test: metric on the splits; None where training failed, or the data has no test split.
+        further: the task's further metrics on the test split.
+        parameter_bits, activation_bits: its bit costs.
+        delta: the Forgiving Factor's δ of their sum, a fraction.
+        score: validation metric × Forgiving Factor.
+        epochs: trained.
+        seconds: to make it of the float model: calibration and training, without judging it on the splits, and
+            without building the networks that rows share.
+        judging_seconds: to judge it.
+        note: what else is to be said, for instance of the sites, or why it failed.
+        key: what it depends on; where that is still the same, it isn't measured again.
+    """
+
+    name: str
+    validation: float | None
+    test: float | None
+    parameter_bits: int
+    activation_bits: int
+    delta: float
+    score: float | None
+    epochs: int
+    seconds: float
+    judging_seconds: float = 0.0
+    note: str = ""
+    further: Mapping[str, float] = field(default_factory=dict)
+    key: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        if self.validation is None:
+            return f"<{self.name}: failed, {self.note}>"
+        test = "" if self.test is None else f", test {self.test:.4f}"
+        return f"<{self.name}: validation {self.validation:.4f}{test}, score {self.score:.4f}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def keep(study: Study, baseline: Baseline) -> None:
+    """Keep a row with the study, in place of an earlier one of its name."""
+    study.keep(f"{BASELINE} {baseline.name}", baseline.to_json())
+
+
+def kept(study: Study) -> dict[str, Baseline]:
+    """The rows that are kept with the study, by name."""
+    return {data["name"]: Baseline(**data) for data in study.kept(f"{BASELINE} ").values()}
