@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+ADDED = {"added": True}
+"""Metadata of a dataclass's field that came later: it is described where it hasn't its default value, so that what was
+described before stays the same."""
+
 Plain = Any
 """What JSON can hold."""
 
@@ -41,7 +45,11 @@ def describe(value: Any) -> Plain:
     if isinstance(value, functools.partial):
         return {"partial": describe(value.func), "args": describe(value.args), "keywords": describe(value.keywords)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: describe(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata == ADDED and getattr(value, field.name) == field.default)
+        }
         return {"class": type(value).__qualname__, **fields}
     if hasattr(value, "get_config") and not isinstance(value, type):
         config = {key: item for key, item in value.get_config().items() if key != "name"}  # Keras numbers names

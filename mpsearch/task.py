@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mpsearch.config import MAX_BITS, MIN_BITS
 from mpsearch.data import Data
+from mpsearch.describe import ADDED
 from mpsearch.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Training:
             of the config itself.
         warmup_bits: widths in these epochs, at least.
         tensorboard: write TensorBoard's event files of each trial, into `tensorboard/trial-N` of the study's folder.
+        subset: train on the first so many samples of the training split, which mpsearch's datasets keep balanced;
+            None for all. A search may do with a part, and fine-tuning take the whole.
     """
 
     epochs: int = 3
@@ -77,13 +80,16 @@ class Training:
     warmup_epochs: int = 0
     warmup_bits: int = 16
     tensorboard: bool = False
+    subset: int | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ConfigError(f"`{name}` must be a positive integer, but got {getattr(self, name)!r}")
-        if self.patience is not None and (type(self.patience) is not int or self.patience < 1):
-            raise ConfigError(f"`patience` must be a positive number of epochs or None, but got {self.patience!r}")
+        for name, noun in (("patience", "epochs"), ("subset", "samples")):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ConfigError(f"`{name}` must be a positive number of {noun} or None, but got {value!r}")
         if not isinstance(self.optimizer, str):
             raise ConfigError(f"`optimizer` must be the name of a Keras optimizer, but got {self.optimizer!r}")
         if not isinstance(self.tensorboard, bool):
@@ -141,9 +147,9 @@ class Task:
             trains them.
         training: a trial's recipe.
         float_training: recipe for training the float model; default: the trial's with learning rate 1e-3
-            and 10 × the epochs, without distillation and warm-up, which need a quantized network.
+            and 10 × the epochs, on all samples, without distillation and warm-up, which need a quantized network.
         finetuning: recipe for fine-tuning a chosen config; default: the trial's with 10 × the epochs,
-            stopping early, without warm-up.
+            stopping early, on all samples, without warm-up.
         loss: name of a Keras loss, an object of `keras.losses`, or a function of (targets, outputs); for a model
             with several outputs one for all, or a mapping from the outputs' names.
         metric: name of a Keras metric with values from 0 (bad) to 1 (good), or "bounded_mean_squared_error",
@@ -204,12 +210,15 @@ class Task:
             patience=10,
             distillation=None,
             warmup_epochs=0,
+            subset=None,
         )
 
     @property
     def finetune_recipe(self) -> Training:
         """The recipe of `mpsearch finetune`."""
-        return self.finetuning or replace(self.training, epochs=10 * self.training.epochs, patience=10, warmup_epochs=0)
+        return self.finetuning or replace(
+            self.training, epochs=10 * self.training.epochs, patience=10, warmup_epochs=0, subset=None
+        )
 
 
 @contextmanager

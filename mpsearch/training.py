@@ -132,7 +132,8 @@ class Session:
         augment, weigh = augmenter(recipe.augmentation), weigher(recipe.class_weights, data)
         self.reset(recipe.learning_rate_at(0), seed)
         history = History()
-        train = Batches(data, data.train, recipe.batch_size, seed, self._ends, augment, weigh)
+        samples = data.train if recipe.subset is None else data.train.head(recipe.subset)
+        train = Batches(data, samples, recipe.batch_size, seed, self._ends, augment, weigh)
         follow = _Follow(self, recipe, train, history, report, keep_best)
         self.model.fit(
             train,

@@ -11,9 +11,13 @@ from mpsearch import Space, Task, Training, bits, datasets, models, schedules
 task = Task(
     model=models.mbv1,
     data=partial(datasets.cifar10_vww, train=10_000, validation=2_000),
-    training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=2.5e-4),
+    training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=2.5e-4, subset=2_500),
     float_training=Training(
-        epochs=90, batch_size=32, optimizer="adam", learning_rate=schedules.steps({0: 1e-3, 20: 5e-4, 30: 2.5e-4})
+        epochs=90,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=schedules.steps({0: 1e-3, 20: 5e-4, 30: 2.5e-4}),
+        patience=20,
     ),
     finetuning=Training(epochs=90, batch_size=32, optimizer="adam", learning_rate=2.5e-4, patience=15),
 )

@@ -59,3 +59,10 @@ def test_functions_are_their_source_and_what_it_refers_to():
 
 def test_names_that_keras_numbers_make_no_difference():
     assert describe(keras.layers.RandomFlip()) == describe(keras.layers.RandomFlip())
+
+
+def test_a_field_that_came_later_is_described_where_it_is_used():
+    from mpsearch import Training
+
+    assert "subset" not in describe(Training())
+    assert describe(Training(subset=5))["subset"] == 5

@@ -42,6 +42,22 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(tiny_engine):
     assert any(not np.array_equal(a, b) for a, b in zip(runs[0], runs[2], strict=True))
 
 
+def test_a_subset_is_the_first_samples_of_the_training_split(tiny_engine, monkeypatch):
+    data, seen = tiny_engine.data, []
+    original = Batches.__getitem__
+
+    def noted(self, index):
+        batch = original(self, index)
+        if self._seed is not None:  # training alone is shuffled
+            seen.append(batch[0])
+        return batch
+
+    monkeypatch.setattr(Batches, "__getitem__", noted)
+    tiny_engine.train(tiny_engine.network.space.uniform(8), 0, Training(epochs=1, learning_rate=1e-4, subset=70))
+    rows = {row.tobytes() for row in np.concatenate(seen).reshape(-1, 64)}
+    assert rows == {row.tobytes() for row in data.inputs(data.train.x[:70]).reshape(-1, 64)}
+
+
 def test_learning_rates_follow_the_recipe_and_patience_stops(tiny_engine):
     rates = []
     optimizer = tiny_engine.session("adam").model.optimizer
@@ -136,6 +152,8 @@ IMPOSSIBLE = [
     {"epochs": 0},
     {"batch_size": 1.5},
     {"patience": 0},
+    {"subset": 0},
+    {"subset": 2.5},
     {"learning_rate": keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)},
     {"class_weights": {0: -1.0}},
     {"class_weights": "equal"},

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
+GAP = "–"  # in place of a value that there isn't
 NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+%?")
 UNBOUNDED = 10_000  # characters: wider than any table
 
@@ -59,7 +60,7 @@ def _table(rows: Rows, columns: Sequence[str], title: str) -> "Table":
     from rich.text import Text
 
     cells = {column: [_text(row[column]) for row in rows] for column in columns}
-    numeric = {column: any(_is_number(row[column]) for row in rows) for column in columns}
+    numeric = {column: _are_numbers([row[column] for row in rows]) for column in columns}
     texts = [column for column in columns if not numeric[column]]
     widest = max(texts, key=lambda column: max(map(len, cells[column])), default=None)
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
@@ -94,13 +95,19 @@ def _rendered(table: "Table", width: int, color: bool) -> str:
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether a column has numbers alone, and gaps."""
+    given = [value for value in values if value not in (None, "", GAP)]
+    return bool(given) and all(_is_number(value) for value in given)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) or (isinstance(value, str) and NUMBER.fullmatch(value) is not None)
 
 
 def _text(value: Any) -> str:
     if value is None:
-        return "–"
+        return GAP
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
