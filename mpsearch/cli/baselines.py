@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "baselines digits",
-    'baselines digits --only float --only "flat *" --only "best *"',
-    "baselines digits --recipe finetuning --json",
+    'baselines digits --only "flat *" --only "best *" --again',
+    "baselines digits --recipe finetuning --calibration 512",
 )
 SPARE = ("seconds", "epochs", "parameter bits")
 
@@ -37,9 +37,9 @@ def baselines(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a study's best config with the float model, post-training quantization, 8-bit training and flat configs.
+    """Compare a study's best config with what else there is.
 
-    Each row is kept with the study as soon as it is measured: a run that is cut off goes on where it stopped.
+    That is: the float model, post-training quantization (PTQ), 8-bit training (QAT) and flat configs. Each row is kept with the study as soon as it is measured: a run that is cut off goes on where it stopped.
 
     PTQ dynamic range: kernels affine with 8 bits, all else float. Other PTQ: kernels and feature maps with 8 bits,
     ranges of the feature maps by all values of the calibration (min-max), 99.99 % of them (percentile), the least

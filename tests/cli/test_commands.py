@@ -84,6 +84,26 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     tuned = json.loads(out)[0]
     assert tuned["changed_alpha"] == "auto_po2"
     assert tuned["test"] > 0.5
+    code, out, err = mpsearch("baselines", "mine", "--only", "PTQ M*", "--only", "best mixed*")
+    assert code == 0
+    assert [line.split("  ")[1] for line in out.splitlines() if line.startswith(("  PTQ", "  best"))] == [
+        "PTQ MSE",
+        "PTQ MSE + BC",
+        "PTQ MSE + CLE",
+        "PTQ MSE + CLE + BC",
+        "best mixed",
+        "best mixed, auto_po2",
+    ]
+    assert f"best mixed: trial {tuned['trial']}" in out
+    assert "best mixed, auto_po2: epoch 2/2" in out
+    assert "[1/6] PTQ MSE: accuracy 0." in err
+    again = json.loads(mpsearch("baselines", "mine", "--only", "best*", "--json")[1])
+    assert again[0]["validation"] == pytest.approx(best[0]["metric"])
+    kept = json.loads(mpsearch("study", "show", "mine", "--json")[1])["baselines"]
+    assert [row for row in kept if row["name"].startswith("best")] == again
+    code, _, err = mpsearch("baselines", "mine", "--recipe", "long")
+    assert (code, "the recipe must be trial or finetuning" in err) == (1, True)
+
     code, out, err = mpsearch("export", "mine", "--out", "out", "--alpha", "auto_po2")
     assert code == 1
     assert "--force" in err
@@ -113,7 +133,7 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     (folder / "mine.py").write_text(TINY.read_text())
     code, out, _ = mpsearch("export", "mine", "--out", "again", "--accept-change")
     assert code == 0
-    assert len(engines) == 2
+    assert len(engines) == 3  # as searched, with auto_po2, and with both modes everywhere
 
 
 def test_a_grid_ends_cleanly_with_the_best(mpsearch, folder, monkeypatch):
@@ -347,6 +367,7 @@ def test_every_command_that_prints_a_table_has_json():
     assert with_json >= {
         "train",
         "finetune",
+        "baselines",
         "export",
         "demo",
         "study create",
