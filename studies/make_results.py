@@ -44,6 +44,46 @@ def config_table(trial: dict[str, Any]) -> str:
     return table([{"layer": layer, **{t: specs.get(t, "") for t in tensors}} for layer, specs in layers.items()])
 
 
+def baseline_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A baseline as a row."""
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    return {
+        "baseline": row["name"],
+        "validation": number(row["validation"]),
+        "test": number(row["test"]),
+        **{f"test {name}": number(value) for name, value in row["further"].items()},
+        "model KB": f"{row['parameter_bits'] / 8192:,.1f}",
+        "activation KB": f"{row['activation_bits'] / 8192:,.1f}",
+        "parameter bits": f"{row['parameter_bits']:,}",
+        "δ": f"{row['delta']:+.2%}",
+        "score": number(row["score"]),
+        "epochs": row["epochs"],
+        "seconds": f"{row['seconds']:,.1f}",
+    }
+
+
+def baselines(rows: list[dict[str, Any]], metric: str) -> list[str]:
+    """The table of baselines, and what it says of scale modes and of time."""
+    by_name = {row["name"]: row for row in rows}
+    lines = [table([baseline_row(row) for row in rows])]
+    said = [f"{row['name']}: {row['note']}." for row in rows if row["note"]]
+    first, second = by_name.get("best mixed"), by_name.get("best mixed, auto_po2")
+    if first and second and first["test"] is not None and second["test"] is not None:
+        lost = first["test"] - second["test"]
+        said.append(f"With all scales powers of two the best mixed config loses {lost:+.4f} of test {metric}.")
+    qat, untrained = by_name.get("QAT int8"), [row for row in rows if row["name"].startswith("PTQ")]
+    if qat and untrained:
+        slowest = max(untrained, key=lambda row: row["seconds"])
+        said.append(
+            f"The slowest row of post-training quantization ({slowest['name']}) took {slowest['seconds']:.1f} s, an epoch "
+            f"of 8-bit training {qat['seconds'] / qat['epochs']:.1f} s."
+        )
+    return [*lines, "\n".join(f"- {line}" for line in said)]
+
+
 def results(study: dict[str, Any], about: str) -> str:
     """The text of `RESULTS.md`."""
     was, metric = study["provenance"], study["provenance"]["metric"]
@@ -63,6 +103,8 @@ def results(study: dict[str, Any], about: str) -> str:
         f"## Best: trial {best['number']}, score {best['score']:.4f}",
         config_table(best),
     ]
+    if study.get("baselines"):
+        parts += [f"## Baselines: {metric}", *baselines(study["baselines"], metric)]
     if study["finetuned"]:
         rows = [
             {
