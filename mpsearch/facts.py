@@ -23,6 +23,7 @@ class SiteFacts:
         negative: whether the tensor can hold values below zero.
         producers: for an activation, names of the activation sites it is computed from; for a kernel or
             bias, those its layer reads.
+        scales: how many scales its codes have: a kernel's channels, else 1.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SiteFacts:
     macs: int = 0
     negative: bool = True
     producers: tuple[str, ...] = ()
+    scales: int = 1
 
     @property
     def elements(self) -> int:
@@ -56,6 +58,51 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
+class TensorFacts:
+    """A feature map as it lies in memory between two operations.
+
+    Attributes:
+        name: of the operation that makes it, with a number behind it where that makes several.
+        elements: values, batch dimension left out.
+        sites: the activation sites whose codes it holds; none where it is float.
+    """
+
+    name: str
+    elements: int
+    sites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OperationFacts:
+    """What a device executes at one go: a layer with the activation function and the quantizer behind it.
+
+    What only gives values another shape is none.
+
+    Attributes:
+        name: of the layer, with a number behind a dot for its second application and those after.
+        layer_class: of the layer in the canonical model, for instance `DepthwiseConv2D`.
+        inputs, outputs: names of the tensors that it reads and makes.
+        kernels, biases: its sites.
+        macs: multiply-accumulates for one sample.
+        fan_in: products that are summed for one value, at most; 0 without a kernel that is multiplied.
+        in_place: whether an output can take the memory of an input that nobody needs any more: each value of it
+            depends on one value of each input.
+        states: activation sites of a recurrent layer's states, one entry for each state.
+    """
+
+    name: str
+    layer_class: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    kernels: tuple[str, ...] = ()
+    biases: tuple[str, ...] = ()
+    macs: int = 0
+    fan_in: int = 0
+    in_place: bool = False
+    states: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """All sites of a model in network order, and its ends.
 
@@ -65,6 +112,9 @@ class ModelFacts:
         layers: all layers of the user's model, with and without sites.
         input_elements: values in one sample's inputs.
         softmax_elements: values of outputs that a softmax layer of its own produces; 0 without one.
+        tensors: feature maps between operations.
+        operations: in the order in which they are executed; the model's inputs are there before the first.
+        outputs: names of the tensors that the model gives.
     """
 
     name: str
@@ -72,6 +122,9 @@ class ModelFacts:
     layers: tuple[LayerFacts, ...]
     input_elements: int
     softmax_elements: int = 0
+    tensors: tuple[TensorFacts, ...] = ()
+    operations: tuple[OperationFacts, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, SiteFacts]:

@@ -78,8 +78,8 @@ def baselines(rows: list[dict[str, Any]], metric: str) -> list[str]:
     if qat and untrained:
         slowest = max(untrained, key=lambda row: row["seconds"])
         said.append(
-            f"The slowest row of post-training quantization ({slowest['name']}) took {slowest['seconds']:.1f} s, an epoch "
-            f"of 8-bit training {qat['seconds'] / qat['epochs']:.1f} s."
+            f"The slowest row of post-training quantization ({slowest['name']}) took {slowest['seconds']:.1f} s, an "
+            f"epoch of 8-bit training {qat['seconds'] / qat['epochs']:.1f} s."
         )
     return [*lines, "\n".join(f"- {line}" for line in said)]
 

@@ -39,7 +39,8 @@ def baselines(
 ) -> None:
     """Compare a study's best config with what else there is.
 
-    That is: the float model, post-training quantization (PTQ), 8-bit training (QAT) and flat configs. Each row is kept with the study as soon as it is measured: a run that is cut off goes on where it stopped.
+    That is: the float model, post-training quantization (PTQ), 8-bit training (QAT) and flat configs. Each row is kept
+    with the study as soon as it is measured: a run that is cut off goes on where it stopped.
 
     PTQ dynamic range: kernels affine with 8 bits, all else float. Other PTQ: kernels and feature maps with 8 bits,
     ranges of the feature maps by all values of the calibration (min-max), 99.99 % of them (percentile), the least

@@ -70,6 +70,11 @@ class Weight:
                 'is where the layer keeps the variable, dots allowed, as in attribute="cell.kernel"'
             ) from error
 
+    def scales(self, shape: Shape) -> int:
+        """How many scales a tensor of this shape has."""
+        shared = self.shared_axes(len(shape))
+        return prod(size for axis, size in enumerate(shape) if axis not in shared)
+
     def shared_axes(self, ndim: int) -> tuple[int, ...]:
         """Axes of a tensor of `ndim` dimensions that share a scale."""
         own = {axis % ndim for axis in self.scale_axes}

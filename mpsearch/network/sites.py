@@ -28,6 +28,7 @@ from mpsearch.network.adapters import (
 )
 from mpsearch.network.canonical import NORMALIZATION, canonical
 from mpsearch.network.graph import Graph, Node, Tensor, graph_of, map_tensors, rebuild
+from mpsearch.network.operations import execution_of
 
 STATE = "state"
 
@@ -80,7 +81,14 @@ def place_sites(
     tensors: dict[str, Tensor] = {}
 
     def add(
-        name: str, node: Node, role: Role, shape: tuple[int, ...], macs: int, below: bool, read: tuple[str, ...]
+        name: str,
+        node: Node,
+        role: Role,
+        shape: tuple[int, ...],
+        macs: int,
+        below: bool,
+        read: tuple[str, ...],
+        scales: int = 1,
     ) -> None:
         if name in sites:  # of a layer that is applied again
             known = sites[name]
@@ -88,7 +96,7 @@ def place_sites(
             sites[name] = replace(known, macs=known.macs + macs, producers=joined)
             return
         layer, layer_class = user_layers.get(node.layer_name, (node.layer_name, class_name(node.layer)))
-        sites[name] = SiteFacts(name, layer, layer_class, role, shape, macs, below, read)
+        sites[name] = SiteFacts(name, layer, layer_class, role, shape, macs, below, read, scales)
 
     for node in graph.nodes:
         below = [negative[tensor] for tensor in node.inputs]
@@ -117,7 +125,8 @@ def place_sites(
                 shape = tuple(variable.shape)
                 inputs = graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output]
                 macs = adapter.macs(shape, inputs, node.shape) if weight.role is Role.KERNEL else 0
-                add(f"{node.layer_name}/{weight.name}", node, weight.role, shape, macs, True, read)
+                site, scales = f"{node.layer_name}/{weight.name}", weight.scales(shape)
+                add(site, node, weight.role, shape, macs, True, read, scales)
         if adapter.recurrent:
             site = states[node.layer_name] = f"{node.layer_name}/{STATE}"
             add(site, node, Role.ACTIVATION, (node.layer.units,), 0, True, read)
@@ -132,6 +141,7 @@ def place_sites(
                 tensors[site] = tensor
     parts = _parts(owners, graph, user_graph)
     layers = {node.layer_name: class_name(node.layer) for node in user_graph.nodes}
+    execution = execution_of(graph, owners, sources, states)
     facts = ModelFacts(
         model.name if original is None else original.name,
         tuple(sites.values()),
@@ -142,6 +152,9 @@ def place_sites(
             for tensor in user_graph.output_tensors
             if _is_softmax_of_its_own(user_graph.by_name[tensor.node])
         ),
+        tensors=execution.tensors,
+        operations=execution.operations,
+        outputs=execution.outputs,
     )
     outputs = {tensor: site for site, tensor in tensors.items() if not _is_merge_input(site, merge_inputs)}
     return Placement(graph, facts, outputs, merge_inputs, states, tensors)

@@ -1,0 +1,136 @@
+"""What a device executes for a canonical model, one operation after another, and the feature maps between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from mpsearch.config import Role
+from mpsearch.facts import OperationFacts, TensorFacts
+from mpsearch.network.adapters import Output, adapter_of, class_name, is_function
+from mpsearch.network.graph import Graph, Node, Tensor
+
+VIEWS = frozenset(("Flatten", "Reshape", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+    "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization", "StochasticDepth", "Identity",
+    "Masking", "Squeeze", "ExpandDims", "Ravel"))  # fmt: skip
+"""Layers and operators whose output is their input, perhaps in another shape."""
+ELEMENTWISE = frozenset(("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power",
+    "Average", "BatchNormalization", "LayerScale", "Softmax"))  # fmt: skip
+"""Layers and operators, besides activation functions, that make each value of the values at its place."""
+_STATES = {"LSTM": 2}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a model is executed.
+
+    Attributes:
+        tensors, operations, outputs: as of `ModelFacts`.
+    """
+
+    tensors: tuple[TensorFacts, ...]
+    operations: tuple[OperationFacts, ...]
+    outputs: tuple[str, ...]
+
+
+def execution_of(
+    graph: Graph,
+    owners: Mapping[Tensor, Tensor],
+    sources: Mapping[Tensor, tuple[str, ...]],
+    states: Mapping[str, str],
+) -> Execution:
+    """How a canonical model is executed.
+
+    Args:
+        graph: of the model.
+        owners: tensor that is quantized to the one whose site that is, before functions.
+        sources: tensor to the sites whose codes it holds.
+        states: recurrent layer to the site of its state.
+    """
+    made_at_last = {owner: last for last, owner in owners.items()}
+    fused = _fused(graph, owners)
+    seen_as: dict[Tensor, Tensor] = {}
+    tensors: dict[Tensor, TensorFacts] = {}
+    operations: list[OperationFacts] = []
+    for node in graph.nodes:
+        if node.name in fused:
+            continue
+        if _is_view(node):
+            seen_as[node.tensors[0]] = seen_as.get(node.inputs[0], node.inputs[0])
+            continue
+        finals = [made_at_last.get(tensor, tensor) for tensor in node.tensors]
+        for tensor, final in zip(node.tensors, finals, strict=True):
+            name = node.name if len(finals) == 1 else f"{node.name}:{tensor.output}"
+            shape = graph.by_name[final.node]
+            elements = _elements(shape.shapes[final.output])
+            floats = not node.is_input and adapter_of(node.layer).output is Output.FLOAT
+            tensors[final] = TensorFacts(name, elements, () if floats else sources.get(final, ()))
+        if not node.is_input:
+            inputs = dict.fromkeys(tensors[seen_as.get(tensor, tensor)].name for tensor in node.inputs)
+            names = tuple(tensors[final].name for final in finals)
+            operations.append(_operation(node, graph, tuple(inputs), names, states))
+    outputs = [tensors[seen_as.get(tensor, tensor)].name for tensor in graph.output_tensors]
+    return Execution(tuple(tensors.values()), tuple(operations), tuple(dict.fromkeys(outputs)))
+
+
+def _operation(
+    node: Node, graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], states: Mapping[str, str]
+) -> OperationFacts:
+    adapter, kind = adapter_of(node.layer), class_name(node.layer)
+    sites: dict[Role, list[str]] = {Role.KERNEL: [], Role.BIAS: []}
+    macs = fan_in = 0
+    for weight in adapter.weights:
+        variable = weight.of(node.layer)
+        if variable is None:
+            continue
+        sites[weight.role].append(f"{node.layer_name}/{weight.name}")
+        if weight.role is Role.KERNEL:
+            shape = tuple(variable.shape)
+            read = graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output]
+            products = adapter.macs(shape, read, node.shape)
+            macs += products
+            if products:
+                scales = weight.scales(shape)
+                fan_in += _elements(shape) // scales if scales > 1 else -(-products // node.elements)
+    own = states.get(node.layer_name)
+    return OperationFacts(
+        node.name,
+        kind,
+        inputs,
+        outputs,
+        tuple(sites[Role.KERNEL]),
+        tuple(sites[Role.BIAS]),
+        macs,
+        fan_in,
+        in_place=kind in ELEMENTWISE or adapter.output is Output.FUNCTION,
+        states=() if own is None else (own,) * _STATES.get(kind, 1),
+    )
+
+
+def _fused(graph: Graph, owners: Mapping[Tensor, Tensor]) -> set[str]:
+    """Nodes of activation functions that are executed with the layer before."""
+    found: set[str] = set()
+    for last, owner in owners.items():
+        tensor = last
+        while tensor != owner:
+            found.add(tensor.node)
+            tensor = graph.by_name[tensor.node].inputs[0]
+    return found
+
+
+def _is_view(node: Node) -> bool:
+    if node.is_input or len(node.inputs) != 1 or class_name(node.layer) not in VIEWS:
+        return False
+    return not isinstance(node.layer, keras.layers.Layer) or not is_function(node.layer) or _is_identity(node.layer)
+
+
+def _is_identity(layer: Any) -> bool:
+    return class_name(layer) == "Identity"
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
