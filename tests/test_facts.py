@@ -53,4 +53,5 @@ def test_facts_are_plain_data():
         "macs": 0,
         "negative": True,
         "producers": ["input/activation"],
+        "scales": 1,
     }

@@ -8,7 +8,7 @@ import keras
 
 from mpsearch.config import Role
 from mpsearch.facts import OperationFacts, TensorFacts
-from mpsearch.network.adapters import Output, adapter_of, class_name, is_function
+from mpsearch.network.adapters import Output, activation_name, adapter_of, class_name, is_function
 from mpsearch.network.graph import Graph, Node, Tensor
 
 VIEWS = frozenset(("Flatten", "Reshape", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
@@ -64,8 +64,7 @@ def execution_of(
             name = node.name if len(finals) == 1 else f"{node.name}:{tensor.output}"
             shape = graph.by_name[final.node]
             elements = _elements(shape.shapes[final.output])
-            floats = not node.is_input and adapter_of(node.layer).output is Output.FLOAT
-            tensors[final] = TensorFacts(name, elements, () if floats else sources.get(final, ()))
+            tensors[final] = TensorFacts(name, elements, () if _is_float(node) else sources.get(final, ()))
         if not node.is_input:
             inputs = dict.fromkeys(tensors[seen_as.get(tensor, tensor)].name for tensor in node.inputs)
             names = tuple(tensors[final].name for final in finals)
@@ -117,6 +116,15 @@ def _fused(graph: Graph, owners: Mapping[Tensor, Tensor]) -> set[str]:
             found.add(tensor.node)
             tensor = graph.by_name[tensor.node].inputs[0]
     return found
+
+
+def _is_float(node: Node) -> bool:
+    """Whether a layer's output is never quantized, as a softmax's."""
+    if node.is_input:
+        return False
+    adapter = adapter_of(node.layer)
+    softmax = adapter.output is Output.FUNCTION and activation_name(node.layer) == "softmax"
+    return softmax or adapter.output is Output.FLOAT
 
 
 def _is_view(node: Node) -> bool:
