@@ -73,6 +73,23 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
+class ProductFacts:
+    """The products of a kernel with what it is multiplied with.
+
+    Attributes:
+        kernel: its site.
+        operand: the activation sites of the other factors; none where they are float.
+        macs: multiply-accumulates for one sample.
+        fan_in: products that are summed for one value, at most.
+    """
+
+    kernel: str
+    operand: tuple[str, ...]
+    macs: int
+    fan_in: int
+
+
+@dataclass(frozen=True)
 class OperationFacts:
     """What a device executes at one go: a layer with the activation function and the quantizer behind it.
 
@@ -83,10 +100,10 @@ class OperationFacts:
         layer_class: of the layer in the canonical model, for instance `DepthwiseConv2D`.
         inputs, outputs: names of the tensors that it reads and makes.
         kernels, biases: its sites.
-        macs: multiply-accumulates for one sample.
-        fan_in: products that are summed for one value, at most; 0 without a kernel that is multiplied.
+        products: of its kernels, as far as they are multiplied; all are summed for one value.
         in_place: whether an output can take the memory of an input that nobody needs any more: each value of it
             depends on one value of each input.
+        rescales: whether its output gets codes of its own, so that each value is brought to another scale.
         states: activation sites of a recurrent layer's states, one entry for each state.
     """
 
@@ -96,10 +113,15 @@ class OperationFacts:
     outputs: tuple[str, ...]
     kernels: tuple[str, ...] = ()
     biases: tuple[str, ...] = ()
-    macs: int = 0
-    fan_in: int = 0
+    products: tuple[ProductFacts, ...] = ()
     in_place: bool = False
+    rescales: bool = False
     states: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample."""
+        return sum(product.macs for product in self.products)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mpsearch.config import Role
-from mpsearch.facts import OperationFacts, TensorFacts
+from mpsearch.facts import OperationFacts, ProductFacts, TensorFacts
 from mpsearch.network.adapters import Output, activation_name, adapter_of, class_name, is_function
 from mpsearch.network.graph import Graph, Node, Tensor
 
@@ -18,6 +18,7 @@ VIEWS = frozenset(("Flatten", "Reshape", "Dropout", "SpatialDropout1D", "Spatial
 ELEMENTWISE = frozenset(("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power",
     "Average", "BatchNormalization", "LayerScale", "Softmax"))  # fmt: skip
 """Layers and operators, besides activation functions, that make each value of the values at its place."""
+RECURRENT = "recurrent_kernel"
 _STATES = {"LSTM": 2}
 
 
@@ -66,44 +67,50 @@ def execution_of(
             elements = _elements(shape.shapes[final.output])
             tensors[final] = TensorFacts(name, elements, () if _is_float(node) else sources.get(final, ()))
         if not node.is_input:
-            inputs = dict.fromkeys(tensors[seen_as.get(tensor, tensor)].name for tensor in node.inputs)
-            names = tuple(tensors[final].name for final in finals)
-            operations.append(_operation(node, graph, tuple(inputs), names, states))
+            read = [tensors[seen_as.get(tensor, tensor)] for tensor in node.inputs]
+            ends = tuple(dict.fromkeys(t.name for t in read)), tuple(tensors[final].name for final in finals)
+            rescales = any(final in owners for final in finals)
+            operations.append(_operation(node, graph, ends, read[0].sites, rescales, states))
     outputs = [tensors[seen_as.get(tensor, tensor)].name for tensor in graph.output_tensors]
     return Execution(tuple(tensors.values()), tuple(operations), tuple(dict.fromkeys(outputs)))
 
 
 def _operation(
-    node: Node, graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], states: Mapping[str, str]
+    node: Node,
+    graph: Graph,
+    ends: tuple[tuple[str, ...], tuple[str, ...]],
+    read: tuple[str, ...],
+    rescales: bool,
+    states: Mapping[str, str],
 ) -> OperationFacts:
+    """An operation; `ends` are its inputs and outputs, `read` the sites of its first input."""
     adapter, kind = adapter_of(node.layer), class_name(node.layer)
     sites: dict[Role, list[str]] = {Role.KERNEL: [], Role.BIAS: []}
-    macs = fan_in = 0
+    products, state = [], states.get(node.layer_name)
     for weight in adapter.weights:
         variable = weight.of(node.layer)
         if variable is None:
             continue
-        sites[weight.role].append(f"{node.layer_name}/{weight.name}")
+        site = f"{node.layer_name}/{weight.name}"
+        sites[weight.role].append(site)
         if weight.role is Role.KERNEL:
             shape = tuple(variable.shape)
-            read = graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output]
-            products = adapter.macs(shape, read, node.shape)
-            macs += products
-            if products:
+            macs = adapter.macs(shape, graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output], node.shape)
+            if macs:
                 scales = weight.scales(shape)
-                fan_in += _elements(shape) // scales if scales > 1 else -(-products // node.elements)
-    own = states.get(node.layer_name)
+                fan_in = _elements(shape) // scales if scales > 1 else -(-macs // node.elements)
+                recurrent = state is not None and weight.name == RECURRENT
+                products.append(ProductFacts(site, (state,) if state and recurrent else read, macs, fan_in))
     return OperationFacts(
         node.name,
         kind,
-        inputs,
-        outputs,
+        *ends,
         tuple(sites[Role.KERNEL]),
         tuple(sites[Role.BIAS]),
-        macs,
-        fan_in,
+        tuple(products),
         in_place=kind in ELEMENTWISE or adapter.output is Output.FUNCTION,
-        states=() if own is None else (own,) * _STATES.get(kind, 1),
+        rescales=rescales,
+        states=() if state is None else (state,) * _STATES.get(kind, 1),
     )
 
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from mpsearch import facts_of, models
-from mpsearch.facts import OperationFacts, TensorFacts
+from mpsearch.facts import OperationFacts, ProductFacts, TensorFacts
 
 
 def test_a_small_network_is_executed_layer_by_layer(small_model):
@@ -12,13 +12,15 @@ def test_a_small_network_is_executed_layer_by_layer(small_model):
     names = ["conv", "pad", "dw", "pw", "add", "max_pool", "pool", "dense", "logits", "logits_softmax"]
     assert [operation.name for operation in facts.operations] == names
     by_name = {operation.name: operation for operation in facts.operations}
+    products = ProductFacts("dw/kernel", ("conv/activation",), macs=8 * 8 * 6 * 9, fan_in=9)
     assert by_name["dw"] == OperationFacts(
-        "dw", "DepthwiseConv2D", ("pad",), ("dw",), ("dw/kernel",), ("dw/bias",), macs=8 * 8 * 6 * 9, fan_in=9
+        "dw", "DepthwiseConv2D", ("pad",), ("dw",), ("dw/kernel",), ("dw/bias",), (products,), rescales=True
     )
+    assert [name for name in names if not by_name[name].rescales] == ["pad", "max_pool", "logits_softmax"]
     assert by_name["add"].inputs == ("conv", "pw")
     assert by_name["add"].in_place
     assert by_name["dense"].inputs == ("pool",), "flattening and dropout are no operations"
-    assert (by_name["dense"].macs, by_name["dense"].fan_in) == (24 * 12, 24)
+    assert by_name["dense"].products == (ProductFacts("dense/kernel", ("pool/activation",), 24 * 12, 24),)
     tensors = {tensor.name: tensor for tensor in facts.tensors}
     assert tensors["input"] == TensorFacts("input", 128, ("input/activation",))
     assert tensors["pad"] == TensorFacts("pad", 600, ("conv/activation",)), "zeros beside the convolution's codes"
@@ -60,7 +62,10 @@ def test_shared_layers_are_executed_each_time_and_recurrent_ones_have_states():
     assert lstm.states == ("lstm/state",) * 2
     assert gru.states == ("gru/state",)
     assert gru.inputs == ("lstm",)
-    assert lstm.fan_in == 3 + 4, "kernel and recurrent kernel are summed"
+    assert lstm.products == (
+        ProductFacts("lstm/kernel", ("shared.2/activation",), 5 * 3 * 16, 3),
+        ProductFacts("lstm/recurrent_kernel", ("lstm/state",), 5 * 4 * 16, 4),
+    )
 
 
 def test_a_layer_with_several_outputs_and_a_model_with_several():
