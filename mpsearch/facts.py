@@ -63,13 +63,18 @@ class TensorFacts:
 
     Attributes:
         name: of the operation that makes it, with a number behind it where that makes several.
-        elements: values, batch dimension left out.
+        shape: without the batch dimension.
         sites: the activation sites whose codes it holds; none where it is float.
     """
 
     name: str
-    elements: int
+    shape: tuple[int, ...]
     sites: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """Number of values, batch dimension left out."""
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import keras
@@ -63,9 +64,8 @@ def execution_of(
         finals = [made_at_last.get(tensor, tensor) for tensor in node.tensors]
         for tensor, final in zip(node.tensors, finals, strict=True):
             name = node.name if len(finals) == 1 else f"{node.name}:{tensor.output}"
-            shape = graph.by_name[final.node]
-            elements = _elements(shape.shapes[final.output])
-            tensors[final] = TensorFacts(name, elements, () if _is_float(node) else sources.get(final, ()))
+            shape = graph.by_name[final.node].shapes[final.output]
+            tensors[final] = TensorFacts(name, shape, () if _is_float(node) else sources.get(final, ()))
         if not node.is_input:
             read = [tensors[seen_as.get(tensor, tensor)] for tensor in node.inputs]
             ends = tuple(dict.fromkeys(t.name for t in read)), tuple(tensors[final].name for final in finals)
@@ -98,7 +98,7 @@ def _operation(
             macs = adapter.macs(shape, graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output], node.shape)
             if macs:
                 scales = weight.scales(shape)
-                fan_in = _elements(shape) // scales if scales > 1 else -(-macs // node.elements)
+                fan_in = prod(shape) // scales if scales > 1 else -(-macs // node.elements)
                 recurrent = state is not None and weight.name == RECURRENT
                 products.append(ProductFacts(site, (state,) if state and recurrent else read, macs, fan_in))
     return OperationFacts(
@@ -142,10 +142,3 @@ def _is_view(node: Node) -> bool:
 
 def _is_identity(layer: Any) -> bool:
     return class_name(layer) == "Identity"
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

@@ -22,11 +22,13 @@ def test_a_small_network_is_executed_layer_by_layer(small_model):
     assert by_name["dense"].inputs == ("pool",), "flattening and dropout are no operations"
     assert by_name["dense"].products == (ProductFacts("dense/kernel", ("pool/activation",), 24 * 12, 24),)
     tensors = {tensor.name: tensor for tensor in facts.tensors}
-    assert tensors["input"] == TensorFacts("input", 128, ("input/activation",))
-    assert tensors["pad"] == TensorFacts("pad", 600, ("conv/activation",)), "zeros beside the convolution's codes"
-    assert tensors["max_pool"] == TensorFacts("max_pool", 96, ("add/activation",))
-    assert tensors["pool"] == TensorFacts("pool", 24, ("pool/activation",))
-    assert tensors["logits_softmax"] == TensorFacts("logits_softmax", 4, ())
+    assert tensors["input"] == TensorFacts("input", (8, 8, 2), ("input/activation",))
+    assert tensors["pad"] == TensorFacts("pad", (10, 10, 6), ("conv/activation",)), (
+        "zeros beside the convolution's codes"
+    )
+    assert tensors["max_pool"] == TensorFacts("max_pool", (4, 4, 6), ("add/activation",))
+    assert tensors["pool"] == TensorFacts("pool", (2, 2, 6), ("pool/activation",))
+    assert tensors["logits_softmax"] == TensorFacts("logits_softmax", (4,), ())
     assert facts.outputs == ("logits_softmax",)
     assert facts.by_name["dw/kernel"].scales == 6
     assert facts.by_name["dense/kernel"].scales == 12

@@ -1,0 +1,58 @@
+"""What all costs are: functions of site facts and configs, for many configs at once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from mpsearch.config import Config
+from mpsearch.costs.specs import Specs
+from mpsearch.facts import ModelFacts
+
+
+class Cost(ABC):
+    """A cost of a model's configs.
+
+    Args:
+        facts: of the model.
+
+    Attributes:
+        name: by which it is asked for.
+        unit: of its numbers.
+        about: what it is, in a line.
+    """
+
+    name: str
+    unit: str
+    about: str
+
+    def __init__(self, facts: ModelFacts) -> None:
+        self.facts = facts
+
+    @abstractmethod
+    def batch(self, specs: Specs) -> np.ndarray:
+        """The cost of each of many configs, float64 (configs,)."""
+
+    def __call__(self, config: Config) -> float:
+        """The cost of one config."""
+        return float(self.batch(Specs.of(self.facts, [config]))[0])
+
+    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray] | None:
+        """What each operation or site contributes: their names, and an array (configs, names); None where it has none.
+
+        Where a cost is no sum, it is what the operation or site alone amounts to.
+        """
+        return None
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """Site to its column in `Specs`."""
+        return {site.name: column for column, site in enumerate(self.facts.sites)}
+
+
+def widest(specs: Specs, sites: Sequence[str], columns: Mapping[str, int]) -> np.ndarray:
+    """The largest width of some sites in each config, int64 (configs,); 32, as of float, where there are none."""
+    if not sites:
+        return np.full(len(specs), 32, dtype=np.int64)
+    return np.asarray(specs.widths[:, [columns[site] for site in sites]].max(axis=1))

@@ -1,0 +1,98 @@
+"""Hardware profiles: what a device has, in a small TOML file."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpsearch.config import MAX_BITS, MIN_BITS
+from mpsearch.costs.sizes import parse_size
+from mpsearch.errors import ConfigError, DataMissingError
+
+SHIPPED = Path(__file__).parent / "profiles"
+_SIZES, _NUMBERS = ("ram", "flash"), ("clock_mhz", "macs_per_cycle", "bytes_per_cycle", "cycles_per_operation")
+_KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "packed", "weights", "activations")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A device.
+
+    Attributes:
+        name: of the device.
+        ram, flash: bytes; None where they aren't known.
+        clock_mhz: of the processor.
+        macs_per_cycle: multiply-accumulates, whatever their widths.
+        bytes_per_cycle: of parameters and feature maps between memory and processor; None: never what takes longest.
+        cycles_per_operation: what each operation takes besides.
+        pairs: widths of kernels and feature maps that it multiplies, (kernel, feature map); none: all.
+        packed: whether feature maps of less than 8 bits lie side by side; else each value takes a byte at least.
+        weights, activations: where parameters and feature maps are kept: "fixed", "sram" or "dram".
+    """
+
+    name: str
+    ram: float | None = None
+    flash: float | None = None
+    clock_mhz: float | None = None
+    macs_per_cycle: float | None = None
+    bytes_per_cycle: float | None = None
+    cycles_per_operation: float = 0.0
+    pairs: tuple[tuple[int, int], ...] = ()
+    packed: bool = True
+    weights: str = "sram"
+    activations: str = "sram"
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with mpsearch."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile: one that comes with mpsearch, by its name, or a TOML file.
+
+    Raises:
+        DataMissingError: there is none.
+        ConfigError: it isn't a TOML file, or says something that no profile says.
+    """
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
+    if not path.is_file():
+        close = difflib.get_close_matches(name, profile_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(profile_names())}, or give a .toml file"
+        raise DataMissingError(f"there is no hardware profile {name!r}; {hint}")
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} isn't a TOML file: {error}") from error
+    return _profile(given, path)
+
+
+def _profile(given: dict[str, Any], path: Path) -> Profile:
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], _KEYS, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(_KEYS)}"
+        raise ConfigError(f"{path}: a profile has no `{unknown[0]}`; {hint}")
+    made: dict[str, Any] = {"name": path.stem, **given}
+    for key in _SIZES:
+        if key in given:
+            made[key] = parse_size(str(given[key]), "bytes", f"{path.name}: {key}")
+    for key in (*_SIZES, *_NUMBERS):
+        value = made.get(key)
+        least = 0 if key == "cycles_per_operation" else None
+        if value is not None and not (isinstance(value, (int, float)) and (value > 0 or value == least)):
+            raise ConfigError(f"{path}: `{key}` must be a positive number, but is {value!r}")
+    made["pairs"] = tuple(_pair(pair, path) for pair in given.get("pairs", ()))
+    if not isinstance(made.get("packed", True), bool):
+        raise ConfigError(f"{path}: `packed` must be true or false, but is {made['packed']!r}")
+    return Profile(**made)
+
+
+def _pair(pair: Any, path: Path) -> tuple[int, int]:
+    whole = isinstance(pair, list) and len(pair) == 2 and all(type(width) is int for width in pair)
+    if not whole or not all(MIN_BITS <= width <= MAX_BITS for width in pair):
+        raise ConfigError(
+            f"{path}: `pairs` must be of widths of kernel and feature map, as in [[8, 8]], but has {pair!r}"
+        )
+    return pair[0], pair[1]
