@@ -6,6 +6,8 @@ can do about it)*, ISSCC 2014, figure 1.1.9 (45 nm, 0.9 V). All of them are in t
 Where it differs from `qkeras.qtools` of QKeras 1.2, it is because that is wrong or knows no such layer:
 
 - an accumulator of a depthwise convolution sums over the kernel alone, not over the channels as well;
+- an accumulator is as wide as the sum of its products and the bias, brought to their scale, and not as the fraction of
+  a bias is long;
 - separable, transposed and recurrent layers, and a BatchNorm that isn't folded, have their multiply-accumulates, not
   none;
 - a merge reads its inputs and writes its output, which QTools' own sum leaves out; it costs an addition, or a
@@ -64,7 +66,8 @@ class EnergyPj(Cost):
         weights: where parameters are kept: "fixed" (in the logic, free), "sram" or "dram".
         activations: where feature maps are kept, likewise.
         least_sram: bits of the smallest SRAM.
-        ends_in_dram: whether the model's inputs come from DRAM, through SRAM, and its outputs go there.
+        staged: whether the model's inputs come from DRAM and its outputs go there, and all that is in DRAM passes an
+            SRAM on its way; else the model's ends are in SRAM.
         energies: of single operations.
 
     Raises:
@@ -79,7 +82,7 @@ class EnergyPj(Cost):
         weights: str = "sram",
         activations: str = "sram",
         least_sram: float = 1.0,
-        ends_in_dram: bool = False,
+        staged: bool = False,
         energies: Energies = HOROWITZ,
     ) -> None:
         super().__init__(facts)
@@ -87,7 +90,7 @@ class EnergyPj(Cost):
             if place not in PLACES:
                 raise ConfigError(f"`{what}` must be kept in {', '.join(PLACES)}, but got {place!r}")
         self.weights, self.activations = weights, activations
-        self.least_sram, self.ends_in_dram, self.energies = least_sram, ends_in_dram, energies
+        self.least_sram, self.staged, self.energies = least_sram, staged, energies
 
     def batch(self, specs: Specs) -> np.ndarray:
         return self._operations(specs).sum(axis=1)
@@ -161,15 +164,14 @@ class EnergyPj(Cost):
         """Picojoules of reading or writing a tensor once."""
         tensor = self._tensors[name]
         bits = tensor.elements * self._widths(specs, tensor)
-        if name not in self._ends:
-            return self._moved(bits, self.activations)
-        return self._moved(bits, "sram") + (self._moved(bits, "dram") if self.ends_in_dram else 0.0)
+        end = "dram" if self.staged else "sram"
+        return self._moved(bits, end if name in self._ends else self.activations)
 
     def _moved(self, bits: np.ndarray, place: str) -> np.ndarray:
         if place == "fixed":
             return np.zeros(len(bits))
         if place == "dram":
-            return np.asarray(bits * self.energies.dram)
+            return np.asarray(bits * self.energies.dram + (self._moved(bits, "sram") if self.staged else 0.0))
         size = np.log2(np.maximum(bits, max(self.least_sram, 1.0)))
         return np.asarray(np.ceil(bits / _WORD) * np.maximum(np.polyval(self.energies.sram, size), 0.0))
 

@@ -4,8 +4,18 @@ import re
 
 from mpsearch.errors import ConfigError
 
-_BYTES = {"": 1.0, "B": 1.0, "KB": 1024.0, "KIB": 1024.0, "MB": 1024.0**2, "MIB": 1024.0**2, "GB": 1024.0**3,
-          "GIB": 1024.0**3}  # fmt: skip
+_KB = 1024.0
+_BYTES = {
+    "": 1.0,
+    "B": 1.0,
+    "BYTES": 1.0,
+    "KB": _KB,
+    "KIB": _KB,
+    "MB": _KB**2,
+    "MIB": _KB**2,
+    "GB": _KB**3,
+    "GIB": _KB**3,
+}
 _SECONDS = {"": 1.0, "US": 1.0, "µS": 1.0, "ΜS": 1.0, "MS": 1e3, "S": 1e6}
 _JOULES = {"": 1.0, "PJ": 1.0, "NJ": 1e3, "UJ": 1e6, "µJ": 1e6, "ΜJ": 1e6, "MJ": 1e9, "J": 1e12}
 _COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
