@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpsearch.cli import data as data_command
 from mpsearch.cli import running, upkeep
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
@@ -79,6 +80,7 @@ def common(
 
 
 app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
+app.command(epilog=data_command.EXAMPLES)(data_command.data)
 
 
 @app.command(epilog=examples("train digits.py"))

@@ -349,6 +349,7 @@ def test_every_command_that_prints_a_table_has_json():
         "finetune",
         "export",
         "demo",
+        "data",
         "study create",
         "study list",
         "study show",
