@@ -44,17 +44,18 @@ def data(
 
 def _download(source: "Source", quiet: bool, as_json: bool) -> None:
     from mpsearch.cli.output import print_json
-    from mpsearch.datasets.download import download, present
+    from mpsearch.datasets.download import download
+    from mpsearch.datasets.sources import locate
     from mpsearch.progress import DownloadProgress
 
-    there = present(source)
-    if there is None and not source.provided:
+    located = locate(source)
+    if _there(source, located):
+        where = f"by {source.provided}" if located is None else f"in {located.path}"
+        said = f"{source.name} is there already, {where}: nothing to do"
+    else:
         with DownloadProgress(quiet) as progress:
             path = download(source, progress)
         said = f"{source.name} is now in {path}"
-    else:
-        where = f"by {source.provided}" if there is None else f"in {there.path}"
-        said = f"{source.name} is there already, {where}: nothing to do"
     if as_json:
         print_json(_facts(source))
     else:
@@ -90,7 +91,7 @@ def _show(source: "Source") -> None:
     located = locate(source)
     print(f"{source.name}: {source.about}")
     if located is not None:
-        lacks = f", but lacks {', '.join(located.missing)}" if located.missing else f", {_bytes(located.size())}"
+        lacks = f", {_bytes(located.size())}" if located.whole else f", but lacks {', '.join(located.missing)}"
         print(f"there:     {located.path}{lacks}")
     elif source.provided:
         print(f"there:     by {source.provided}")
@@ -133,7 +134,7 @@ def _there(source: "Source", located: "Located | None") -> bool | None:
     """Whether it is there and whole; None where nobody can say, for folders of one's own."""
     if not source.roots:
         return True if source.provided else None
-    return located is not None and not located.missing
+    return located is not None and located.whole
 
 
 def _word(facts: dict[str, Any]) -> str | None:

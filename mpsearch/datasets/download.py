@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from mpsearch.datasets.decoded import DAMAGED
-from mpsearch.datasets.sources import Download, Located, Source, locate
+from mpsearch.datasets.sources import Download, Source
 from mpsearch.errors import DataError
 from mpsearch.folders import data_folders
 from mpsearch.version import __version__
@@ -42,21 +42,22 @@ def download(source: Source, report: Report) -> Path:
     if not source.downloads:
         raise DataError(f"{source.name} has no download; to get it: {source.by_hand} ({source.origin})")
     target = data_folders()[0] / source.roots[0]
-    if target.exists():
-        lacks = ", ".join(source.missing(target))
-        raise DataError(f"{target} is there, but lacks {lacks}: move it away, then give the same command again")
+    candidates = source.candidates()
+    for path in candidates[: candidates.index(target) + 1]:  # the paths that a loader tries before the target
+        if path.exists():
+            lacks = f", but lacks {missing}" if (missing := ", ".join(source.missing(path))) else ""
+            raise DataError(f"{path} is there{lacks}: move it away, then give the same command again")
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", suffix=".part", dir=target.parent) as folder:
             root = _fetched(source, Path(folder), report)
-            root.rename(target)
+            try:
+                root.rename(target)
+            except OSError as error:
+                if target.exists():
+                    raise DataError(f"{target} came into being meanwhile: another process put it there") from error
+                raise
     return target
-
-
-def present(source: Source) -> Located | None:
-    """The dataset where it is there and whole, else None."""
-    located = locate(source)
-    return None if located is None or located.missing else located
 
 
 def _fetched(source: Source, folder: Path, report: Report) -> Path:
@@ -172,8 +173,6 @@ def _writing(target: Path) -> Iterator[None]:
                 f"the disk of {target.parent} is full ({free:,} bytes are free, nothing was kept): free some, or set "
                 "MPSEARCH_DATA to a folder on another one"
             ) from error
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise DataError(f"{target} came into being meanwhile: another process has put it there") from error
         raise DataError(
             f"{target} can't be written ({os.strerror(error.errno or 0)}): set MPSEARCH_DATA to a folder of yours"
         ) from error

@@ -103,6 +103,11 @@ class Located:
     path: Path
     missing: tuple[str, ...]
 
+    @property
+    def whole(self) -> bool:
+        """Whether it lacks nothing."""
+        return not self.missing
+
     def size(self) -> int:
         """Bytes on disk."""
         files = [self.path] if self.path.is_file() else self.path.rglob("*")

@@ -19,6 +19,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "*")
     return tmp_path
 
 

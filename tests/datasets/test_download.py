@@ -15,7 +15,7 @@ from PIL import Image
 
 from mpsearch import datasets
 from mpsearch.datasets import sources
-from mpsearch.datasets.download import download, present
+from mpsearch.datasets.download import download
 from mpsearch.datasets.sources import SOURCES, Download, locate, source_of
 from mpsearch.errors import DataError, DataMissingError
 from tests.fileserver import redirected, serving
@@ -25,6 +25,7 @@ from tests.fileserver import redirected, serving
 def here(folders, monkeypatch):
     """A data folder of the test's own, which is the present folder as well."""
     monkeypatch.chdir(folders)
+    monkeypatch.setenv("no_proxy", "*")
     return folders
 
 
@@ -211,10 +212,24 @@ def test_what_is_there_in_part_is_neither_whole_nor_replaced(here):
     assert locate(SOURCES["mnist"]).missing == (
         "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
     )  # fmt: skip
-    assert present(SOURCES["mnist"]) is None
+    assert not locate(SOURCES["mnist"]).whole
     with pytest.raises(DataError, match=r"mnist is there, but lacks train-labels-idx1-ubyte, .*: move it away, then"):
         got("mnist", idx_files())
     assert (here / "mnist" / "train-images-idx3-ubyte").read_bytes() == b"mine"
+
+
+def test_a_part_in_the_present_folder_that_would_be_found_first_is_named(here, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere" / "ToyCar" / "train").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"^ToyCar is there, but lacks test: move it away"):
+        got("toycar", {"dev_data_ToyCar.zip": zip_of("ToyCar/train/a.wav", "ToyCar/test/a.wav")})
+
+
+def test_a_data_folder_that_is_a_file_is_named(here, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"file/mnist can't be written \(.*\): set MPSEARCH_DATA to a folder of yours"):
+        got("mnist", idx_files())
 
 
 def test_of_two_downloads_at_once_the_first_stays(here):
@@ -224,7 +239,7 @@ def test_of_two_downloads_at_once_the_first_stays(here):
         if not (here / "mnist").exists():
             got("mnist", files)
 
-    with serving(files) as address, pytest.raises(DataError, match="another process has put it there"):
+    with serving(files) as address, pytest.raises(DataError, match="another process put it there"):
         download(redirected("mnist", address, files), report)
     assert [entry.name for entry in here.iterdir()] == ["mnist"]
 
