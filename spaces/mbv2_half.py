@@ -1,8 +1,9 @@
 """MobileNetV2 of width 0.5 at 224×224 on images in folders, one for each of ten classes.
 
 The recipe is that of L. Lazzaroni et al., Quantization of MobileNetV2 for Resource-Constrained Microcontrollers. Their
-float model has 5,323 KB; this network's 719,354 parameters are 2,877 KB, and no way of counting them gives theirs. The
-folder is called `images`, in the present folder or in MPSEARCH_DATA; `datasets.image_folder` says how it is laid out.
+float model has 5,323 KB, some 1.33 million parameters of 4 bytes; this network has 719,354, which are 2,877 KB: the two
+differ in something that isn't known here. The folder is called `images`, in the present folder or in MPSEARCH_DATA;
+`datasets.image_folder` says how it is laid out.
 """
 
 from functools import partial
