@@ -19,6 +19,11 @@ def data_folders() -> list[Path]:
     return ([Path(given), Path(given) / "data"] if given else []) + [cache_folder()]
 
 
+def keras_folder() -> Path:
+    """Where Keras keeps the datasets that it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+
+
 def find_file(name: str) -> Path | None:
     """The first file called `name` in the data folders, None where there is none."""
     return next((path for folder in data_folders() if (path := folder / name).is_file()), None)

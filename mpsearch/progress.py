@@ -157,3 +157,45 @@ class EpochProgress:
         if not self._quiet:
             numbers = ", ".join(f"{name} {value:.4f}" for name, value in sorted(logs.items()))
             print(f"{self._what}: epoch {epoch + 1}/{self._epochs}: {numbers}", flush=True)
+
+
+class DownloadProgress:
+    """Shows a download: a bar on a terminal, elsewhere a line for each tenth of a file.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __enter__(self) -> "DownloadProgress":
+        if not self._quiet and sys.stdout.isatty():
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, file: str, done: int, total: int | None) -> None:
+        if self._bar is not None:
+            if file not in self._tasks:
+                self._tasks[file] = self._bar.add_task(file, total=total)
+            self._bar.update(self._tasks[file], completed=done)
+        elif not self._quiet:
+            self._line(file, done, total)
+
+    def _line(self, file: str, done: int, total: int | None) -> None:
+        tenth = done >> 26 if total is None else 10 * done // max(total, 1)  # each 64 MiB where the end isn't known
+        if self._tenths.get(file) != tenth:
+            self._tenths[file] = tenth
+            print(f"{file}: {done:,} bytes" + ("" if total is None else f" of {total:,}"), flush=True)

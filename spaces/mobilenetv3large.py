@@ -9,7 +9,7 @@ from functools import partial
 from mpsearch import Photos, Space, Task, Training, bits, datasets, models
 
 CLASSES = 43
-data = partial(datasets.image_folder, "images", 224)
+data = partial(datasets.image_folder, "images", size=224)
 
 task = Task(
     model=partial(models.mobilenetv3large, classes=CLASSES),

@@ -1,21 +1,25 @@
 """The ready spaces: each loads, and its model resolves, whether its data are there or not."""
 
 import functools
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 import mpsearch
-from mpsearch import Data, Split, facts_of
+from mpsearch import datasets, facts_of
 from mpsearch.config import Role
+from mpsearch.datasets import CIFAR10_CLASSES
 from mpsearch.records import State
 from mpsearch.spacefile import load_space_file
+from tests.realdata import write_cifar10, write_fashion_mnist, write_fsdd, write_images
 
 FILES = sorted((Path(__file__).parents[1] / "spaces").glob("*.py"))
 KERNELS = {
-    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "mbv1": 28, "mbv2": 54, "mobilenet": 28,
+    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "mbv1": 28, "mbv2": 54, "mbv2_half": 54, "mobilenet": 28,
     "mobilenetv3large": 64, "resnet8": 10, "vgg16": 15,
 }  # fmt: skip
 
@@ -35,30 +39,67 @@ def test_every_ready_space_is_counted():
     assert {path.stem for path in FILES} == set(KERNELS)
 
 
-SHAPES = {
-    "cnn": (28, 28, 1), "digits": (8, 8, 1), "ds_cnn": (49, 10, 1), "efficientnetb0": (32, 32, 3), "mbv1": (32, 32, 3),
-    "mbv2": (32, 32, 3), "mobilenet": (32, 32, 3), "mobilenetv3large": (32, 32, 3), "resnet8": (16, 16, 3),
-    "vgg16": (32, 32, 3),
-}  # fmt: skip
+# the shape of its images, what is asked of its own loader, or the loader that its docstring names
+SMALL = {
+    "cnn": ((28, 28, 1), {"validation": 32}),
+    "digits": ((8, 8, 1), {"validation": 32, "test": 1700}),
+    "ds_cnn": ((49, 10, 1), {"train": 64}),
+    "efficientnetb0": ((32, 32, 3), {"train": 64, "validation": 32, "size": 32}),
+    "mbv1": ((32, 32, 3), datasets.visual_wake_words),
+    "mbv2": ((32, 32, 3), {"train": 64, "validation": 32, "size": 32}),
+    "mbv2_half": ((32, 32, 3), {"size": 32}),
+    "mobilenet": ((32, 32, 3), {"validation": 32}),
+    "mobilenetv3large": ((32, 32, 3), {"size": 32}),
+    "resnet8": ((16, 16, 3), {"train": 64, "validation": 32}),
+    "vgg16": ((32, 32, 3), {"validation": 32}),
+}
 QUICK = ("cnn", "digits", "ds_cnn", "resnet8")
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Half the height and width, means of four pixels each; behind a `prepare`."""
+
+    prepare: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        x = self.prepare(x)
+        return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))
+
+
+def small_data(name, load, shared, folder):
+    """Real data for a ready space, by its own loader; a small part of it, at the size of `SMALL`."""
+    shape, wanted = SMALL[name]
+    if name in ("mobilenetv3large", "mbv2_half"):
+        classes = CIFAR10_CLASSES if name == "mbv2_half" else [f"pose_{index:02d}" for index in range(43)]
+        write_images(shared, folder / "images", classes, 8 if name == "mbv2_half" else 3)
+    elif wanted is datasets.visual_wake_words:
+        write_images(shared, folder / "vw_coco2014_96", ("non_person", "person"), 40)
+        return wanted(size=shape[0])
+    elif name == "ds_cnn":
+        write_fsdd(shared, folder)
+    elif name in ("cnn", "mobilenet", "vgg16"):
+        write_fashion_mnist(folder)
+    elif name != "digits":
+        write_cifar10(shared, folder)
+    data = load(**wanted)
+    return replace(data, prepare=Halved(data.prepare)) if name == "resnet8" else data
 
 
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow, id=path.stem) for path in FILES],
 )
-def test_a_ready_space_goes_all_the_way_on_small_images(path, tmp_path, monkeypatch):
-    """Its model and its space, on few random images: created, two trials, fine-tuned, exported."""
+def test_a_ready_space_goes_all_the_way_on_small_real_data(path, shared, tmp_path, monkeypatch):
+    """Its model and its space, on a few real images or recordings: created, two trials, fine-tuned, exported."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    file, shape, rng = load_space_file(path), SHAPES[path.stem], np.random.default_rng(0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path))
+    file, (shape, _) = load_space_file(path), SMALL[path.stem]
+    data = small_data(path.stem, file.task.data, shared, tmp_path)
     model = functools.partial(file.task.model, input_shape=shape)
-    classes = model().output_shape[-1]
-
-    def split(count):
-        return Split(rng.uniform(0, 1, (count, *shape)).astype(np.float32), np.arange(count) % classes)
-
-    data = Data(split(64), split(32), split(32), name=path.stem)
+    assert data.inputs(data.train.x[:2]).shape == (2, *shape)
+    assert set(np.unique(data.train.y)) == set(range(model().output_shape[-1]))
     recipes = {
         name: replace(recipe, epochs=1, batch_size=32)
         for name, recipe in (
@@ -72,3 +113,10 @@ def test_a_ready_space_goes_all_the_way_on_small_images(path, tmp_path, monkeypa
     assert study.finetune().epochs == 1
     study.export(tmp_path / "out")
     assert (tmp_path / "out" / "model.keras").is_file()
+
+
+def test_mobilenetv2_of_half_width_is_kerass_but_for_its_first_expansion():
+    """The first bottleneck keeps its expansion, 16 to 16 channels: a kernel, and four numbers for each of its norms."""
+    model = load_space_file(FILES[0].parent / "mbv2_half.py").task.build()
+    theirs = keras.applications.MobileNetV2((224, 224, 3), alpha=0.5, weights=None, classes=10)
+    assert model.count_params() == theirs.count_params() + 16 * 16 + 4 * 16 == 719_354

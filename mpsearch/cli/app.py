@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from mpsearch.cli import baselines, running, upkeep
+from mpsearch.cli import data as data_command
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
 from mpsearch.cli.common import INTERRUPTED, chosen_trials, open_engine, say
@@ -80,6 +81,7 @@ def common(
 
 app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
 app.command(epilog=baselines.EXAMPLES)(baselines.baselines)
+app.command(epilog=data_command.EXAMPLES)(data_command.data)
 
 
 @app.command(epilog=examples("train digits.py"))

@@ -1,4 +1,4 @@
-"""Datasets: functions that return `mpsearch.data.Data`; none downloads anything.
+"""Datasets: functions that return `mpsearch.data.Data`; none downloads anything, that is for `mpsearch data` alone.
 
 Pillow, scikit-learn, librosa and Keras are imported when a dataset that needs them is loaded.
 """

@@ -10,7 +10,7 @@ from mpsearch.data import Data, Split
 from mpsearch.datasets.jpeg_archive import JpegArchive
 from mpsearch.datasets.ordering import alternating
 from mpsearch.errors import DataError, DataMissingError
-from mpsearch.folders import cache_folder, data_folders, find_file
+from mpsearch.folders import cache_folder, data_folders, find_file, keras_folder
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -127,5 +127,4 @@ def _source() -> _Source:
 
 def _keras_archive() -> Path:
     """Where `keras.datasets.cifar10.load_data` keeps its download."""
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    return home / "datasets" / "cifar-10-batches-py-target_archive"
+    return keras_folder() / "cifar-10-batches-py-target_archive"

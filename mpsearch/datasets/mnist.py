@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,13 @@ from mpsearch.data import Data, Split
 from mpsearch.datasets.cifar10 import unit_range
 from mpsearch.datasets.decoded import DAMAGED
 from mpsearch.datasets.ordering import alternating
+from mpsearch.datasets.sources import SOURCES
 from mpsearch.errors import DataError, DataMissingError
-from mpsearch.folders import data_folders
 
 FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 _UNSIGNED_BYTES = 8  # the element type in an IDX file's first four bytes
-_SOURCES = {
-    "mnist": "yann.lecun.com/exdb/mnist",
-    "fashion-mnist": "github.com/zalandoresearch/fashion-mnist",
-}
 
 
 def mnist(train: int | None = None, validation: int = 5000, size: int = 28, channels: int = 1) -> Data:
@@ -121,15 +116,15 @@ def _split(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _idx(name: str, file: str) -> np.ndarray:
     """The array of an IDX file."""
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    folders = [folder / name for folder in data_folders()] + [home / "datasets" / name]
+    source = SOURCES[name.replace("-", "_")]
+    folders = source.candidates()
     for path in (folder / form for folder in folders for form in (file, f"{file}.gz")):
         if path.is_file():
             return read_idx(path)
     looked = ", ".join(str(folder) for folder in folders)
     raise DataMissingError(
         f"{name} needs the file {file} or {file}.gz, which is in none of: {looked}. Put its four files, of "
-        f"{_SOURCES[name]}, into the folder `{name}` in MPSEARCH_DATA"
+        f"{source.origin}, into the folder `{name}` in MPSEARCH_DATA, or have them downloaded: {source.command}"
     )
 
 

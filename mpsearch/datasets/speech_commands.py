@@ -13,18 +13,20 @@ from mpsearch.data import Data, Split
 from mpsearch.datasets.audio import MFCC, Standardized, mfcc, of_length, read_wav
 from mpsearch.datasets.decoded import kept
 from mpsearch.datasets.ordering import alternating
+from mpsearch.datasets.sources import SOURCES
 from mpsearch.errors import DataError, DataMissingError
 from mpsearch.folders import find_folder
 
 RATE = 16000  # samples a second
 WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 SPEECH_COMMANDS = (*WORDS, "silence", "unknown")
-_FOLDERS = ("speech_commands_v0.02", "speech_commands")
+_SOURCE = SOURCES["speech_commands"]
 _NOISE = "_background_noise_"
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 _MISSING = (
-    "Speech Commands needs its folder (looked for {looked}): unpack speech_commands_v0.02.tar.gz, of arXiv:1804.03209, "
-    f"into MPSEARCH_DATA; it has a folder for each word, {_NOISE}, {' and '.join(_LISTS.values())}"
+    "Speech Commands needs its folder (looked for {looked}): unpack speech_commands_v0.02.tar.gz, of "
+    f"{_SOURCE.origin}, into one in MPSEARCH_DATA; it has a folder for each word, {_NOISE}, "
+    f"{' and '.join(_LISTS.values())}; or have it downloaded: {_SOURCE.command}"
 )
 _PARTS = ("train", "validation", "test")
 _EXTRA = 0.1  # recordings of silence, and of unknown words, for each one of the ten words
@@ -64,7 +66,7 @@ def speech_commands(
         raise DataError(f"`subset >= 1` must hold, but got {subset}")
     if not (0 <= noisy <= 1 and volume >= 0):
         raise DataError(f"`0 <= noisy <= 1` and `volume >= 0` must hold, but got {noisy} and {volume}")
-    root = find_folder(_FOLDERS if folder is None else (folder,), _MISSING)
+    root = find_folder(_SOURCE.roots if folder is None else (folder,), _MISSING)
     parts, noises = _parts(root), _noises(root)
     splits = {}
     for number, part in enumerate(_PARTS):
@@ -101,7 +103,7 @@ def _about(path: Path, root: Path) -> tuple[str, int, int]:
 
 def _parts(root: Path) -> dict[str, list[Path]]:
     """All recordings of words by part, in order of names."""
-    missing = [name for name in (*WORDS, _NOISE, *_LISTS.values()) if not (root / name).exists()]
+    missing = _SOURCE.missing(root)
     if missing:
         raise DataMissingError(f"{root} has no {', '.join(missing)}: unpack speech_commands_v0.02.tar.gz anew")
     listed = {}

@@ -2,13 +2,14 @@
 
 from mpsearch.data import Data
 from mpsearch.datasets.image_folder import image_folder
+from mpsearch.datasets.sources import SOURCES
 from mpsearch.errors import DataMissingError
 
 WAKE_WORDS = ("non_person", "person")
-_FOLDER = "vw_coco2014_96"
+_SOURCE = SOURCES["visual_wake_words"]
 
 
-def visual_wake_words(size: int = 96, subset: int | None = None, folder: str = _FOLDER) -> Data:
+def visual_wake_words(size: int = 96, subset: int | None = None, folder: str = _SOURCE.roots[0]) -> Data:
     """Load Visual Wake Words as MLPerf Tiny distributes them: `vw_coco2014_96` with `non_person` and `person`.
 
     A tenth of each class is for validation and another for test, the last ones by name, since these files name no
@@ -34,6 +35,6 @@ def visual_wake_words(size: int = 96, subset: int | None = None, folder: str = _
         return image_folder(folder, size, classes=WAKE_WORDS, subset=subset)
     except DataMissingError as error:
         raise DataMissingError(
-            f"{error}; Visual Wake Words: unpack vw_coco2014_96.tar.gz, of training/visual_wake_words in "
-            "github.com/mlcommons/tiny, into MPSEARCH_DATA"
+            f"{error}; Visual Wake Words: unpack vw_coco2014_96.tar.gz, of {_SOURCE.origin}, into MPSEARCH_DATA, or "
+            f"have it downloaded: {_SOURCE.command}"
         ) from error

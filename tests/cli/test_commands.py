@@ -370,6 +370,7 @@ def test_every_command_that_prints_a_table_has_json():
         "baselines",
         "export",
         "demo",
+        "data",
         "study create",
         "study list",
         "study show",

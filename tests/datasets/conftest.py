@@ -1,4 +1,4 @@
-"""A small CIFAR-10 archive in the real format, in folders of its own."""
+"""Small datasets in their real formats, in folders of their own."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mpsearch.datasets.speech_commands import WORDS
 
 Arrays = dict[str, np.ndarray]
 Image = int | np.ndarray | bytes  # a grey value, pixels (height, width, 3), or the content of a file
@@ -60,3 +62,28 @@ def write_archive(folders: Path) -> Callable[..., Path]:
 def archive(write_archive: Callable[..., Path]) -> Path:
     """An archive of 60 training images, grey values 0 to 59, and 30 test images, 128 to 157."""
     return write_archive()
+
+
+@pytest.fixture
+def write_speech_commands() -> Callable[[Path], Path]:
+    """Writes Speech Commands: thirteen words, seven recordings of half a second each, the sixth for validation, the
+    seventh for test.
+    """
+    soundfile = pytest.importorskip("soundfile")
+
+    def write(root: Path) -> Path:
+        rng = np.random.default_rng(0)
+        lists: dict[int, list[str]] = {5: [], 6: []}
+        for word in (*WORDS, "bed", "cat", "tree"):
+            (root / word).mkdir(parents=True)
+            for index in range(7):
+                name = f"{word}/{index:02d}_nohash_0.wav"
+                soundfile.write(root / name, rng.normal(0, 0.1, 8000), 16000)
+                lists.get(index, []).append(name)
+        (root / "_background_noise_").mkdir()
+        soundfile.write(root / "_background_noise_" / "running_tap.wav", rng.normal(0, 0.2, 40000), 16000)
+        (root / "validation_list.txt").write_text("\n".join(lists[5]) + "\n")
+        (root / "testing_list.txt").write_text("\n".join(lists[6]) + "\n")
+        return root
+
+    return write

@@ -6,30 +6,15 @@ import soundfile
 
 from mpsearch import datasets
 from mpsearch.datasets.audio import mfcc
-from mpsearch.datasets.speech_commands import WORDS
 from mpsearch.errors import DataError, DataMissingError
-
-OTHERS = ("bed", "cat", "tree")
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Thirteen words, seven recordings each: the sixth for validation, the seventh for test; half a second each."""
+def folder(tmp_path, monkeypatch, write_speech_commands):
     monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    root, rng = tmp_path / "speech_commands_v0.02", np.random.default_rng(0)
-    lists = {5: [], 6: []}
-    for word in (*WORDS, *OTHERS):
-        (root / word).mkdir(parents=True)
-        for index in range(7):
-            soundfile.write(root / word / f"{index:02d}_nohash_0.wav", rng.normal(0, 0.1, 8000), 16000)
-            lists.get(index, []).append(f"{word}/{index:02d}_nohash_0.wav")
-    (root / "_background_noise_").mkdir()
-    soundfile.write(root / "_background_noise_" / "running_tap.wav", rng.normal(0, 0.2, 40000), 16000)
-    (root / "validation_list.txt").write_text("\n".join(lists[5]) + "\n")
-    (root / "testing_list.txt").write_text("\n".join(lists[6]) + "\n")
-    return root
+    return write_speech_commands(tmp_path / "speech_commands_v0.02")
 
 
 def test_parts_are_those_of_the_lists_with_silence_and_unknown_words(folder):
