@@ -73,7 +73,8 @@ def baselines(rows: list[dict[str, Any]], metric: str) -> list[str]:
     first, second = by_name.get("best mixed"), by_name.get("best mixed, auto_po2")
     if first and second and first["test"] is not None and second["test"] is not None:
         lost = first["test"] - second["test"]
-        said.append(f"With all scales powers of two the best mixed config loses {lost:+.4f} of test {metric}.")
+        what = f"{'loses' if lost >= 0 else 'gains'} {100 * abs(lost):.2f} points of test {metric}"
+        said.append(f"With all scales powers of two the best mixed config {what}.")
     qat, untrained = by_name.get("QAT int8"), [row for row in rows if row["name"].startswith("PTQ")]
     if qat and untrained:
         slowest = max(untrained, key=lambda row: row["seconds"])

@@ -8,6 +8,18 @@ from mpsearch.study import Study
 
 BASELINE = "baseline"
 KB = 1024 * 8  # bits
+METHODS = ("min-max", "percentile", "MSE", "entropy")
+FLAT_WIDTHS = (4, 8, 16)
+NAMES = (
+    "float",
+    "PTQ dynamic range",
+    *(f"PTQ {method}{cle}{bc}" for cle in ("", " + CLE") for method in METHODS for bc in ("", " + BC")),
+    "QAT int8",
+    *(f"flat {width}, {alpha}" for width in FLAT_WIDTHS for alpha in ("auto", "auto_po2")),
+    "best mixed",
+    "best mixed, auto_po2",
+)
+"""Names of all rows, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +72,6 @@ def keep(study: Study, baseline: Baseline) -> None:
 
 
 def kept(study: Study) -> dict[str, Baseline]:
-    """The rows that are kept with the study, by name."""
-    return {data["name"]: Baseline(**data) for data in study.kept(f"{BASELINE} ").values()}
+    """The rows that are kept with the study, by name, in the order of the table."""
+    found = {data["name"]: Baseline(**data) for data in study.kept(f"{BASELINE} ").values()}
+    return {name: found[name] for name in NAMES if name in found}

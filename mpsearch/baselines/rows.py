@@ -9,6 +9,7 @@ import numpy as np
 
 from mpsearch.baselines.posttraining import PostTraining, int8_config, int8_engine, kernels_of
 from mpsearch.baselines.ranges import RangeMethod
+from mpsearch.baselines.record import FLAT_WIDTHS
 from mpsearch.config import Alpha, Config
 from mpsearch.finetuning import weights_of
 from mpsearch.ranking import ranked
@@ -17,8 +18,6 @@ from mpsearch.searching.engine import Engine
 from mpsearch.study import Study
 from mpsearch.task import Training
 from mpsearch.training import Report
-
-FLAT_WIDTHS = (4, 8, 16)
 
 
 @dataclass(frozen=True)

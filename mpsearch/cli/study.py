@@ -170,6 +170,7 @@ def show(
 
     δ is what a trial's saving of bits against the reference is worth; score = metric · (1 + δ).
     """
+    from mpsearch.baselines.record import kept
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.tables import print_trial, print_trials
     from mpsearch.study import open_study
@@ -191,7 +192,7 @@ def show(
                 "trials": [record.to_json() for record in records],
                 "float": study.kept("float").get("float"),
                 "finetuned": study.kept("finetuned"),
-                "baselines": list(study.kept("baseline ").values()),
+                "baselines": [baseline.to_json() for baseline in kept(study).values()],
                 "repeats": study.kept("repeat "),
                 "tags": study.tags,
                 "note": study.remark(),

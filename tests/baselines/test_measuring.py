@@ -6,15 +6,14 @@ import pytest
 
 from mpsearch.baselines import measuring
 from mpsearch.baselines.measuring import baselines
-from mpsearch.baselines.record import KB, Baseline, kept
+from mpsearch.baselines.record import KB, NAMES, Baseline, kept
 from mpsearch.baselines.rows import Rows, flat
 from mpsearch.config import Alpha, Config
 from mpsearch.errors import ConfigError, TrainingError
 from mpsearch.runners.inprocess import run
 
-PTQ = [f"PTQ {m}{cle}{bc}" for cle in ("", " + CLE") for m in ("min-max", "percentile", "MSE", "entropy")
-       for bc in ("", " + BC")]  # fmt: skip
-FLAT = [f"flat {width}, {alpha}" for width in (4, 8, 16) for alpha in ("auto", "auto_po2")]
+PTQ = [name for name in NAMES if name.startswith("PTQ") and name != "PTQ dynamic range"]
+FLAT = [name for name in NAMES if name.startswith("flat")]
 
 
 class Silent:
@@ -33,10 +32,10 @@ def study(tiny_study, tiny_engine):
 def test_all_rows_are_measured_and_kept(study, tiny_engine):
     seen = []
     rows = baselines(study, tiny_engine, measured=lambda row, number, count: seen.append((row.name, number, count)))
-    names = ["float", "PTQ dynamic range", *PTQ, "QAT int8", *FLAT, "best mixed", "best mixed, auto_po2"]
-    assert [row.name for row in rows] == names
-    assert seen == [(name, number, len(names)) for number, name in enumerate(names, 1)]
-    assert kept(study) == {row.name: row for row in rows}
+    assert [row.name for row in rows] == list(NAMES)
+    assert seen == [(name, number, len(NAMES)) for number, name in enumerate(NAMES, 1)]
+    assert (len(PTQ), len(FLAT), len(NAMES)) == (16, 6, 27)
+    assert list(kept(study).items()) == [(row.name, row) for row in rows]
     by_name = {row.name: row for row in rows}
     best = study.best()[0]
     mixed = by_name["best mixed"]
