@@ -276,7 +276,9 @@ class Search:
     def engine(self, extra_alphas: tuple[Alpha, ...] = ()) -> Engine:
         """What trains the configs; built when it is first needed."""
         if extra_alphas not in self._engines:
-            self._engines[extra_alphas] = Engine(self.file, self._float_progress(), extra_alphas, self._data)
+            self._engines[extra_alphas] = Engine(
+                self.file, self._float_progress(), extra_alphas, self._data, self.study.goal
+            )
             note_weights(self.study, self.file, self._data, self._accept)
         return self._engines[extra_alphas]
 

@@ -249,7 +249,7 @@ def engine_of(
         StudyError: the space file is gone, or what the study was made of changed.
     """
     file, data, _ = checked_inputs(study, accept, say)
-    engine = Engine(file, report, extra_alphas, data)
+    engine = Engine(file, report, extra_alphas, data, study.goal)
     note_weights(study, file, data, accept)
     return engine
 

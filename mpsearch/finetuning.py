@@ -146,7 +146,7 @@ def _finetune(
     engine.network.load_state(load_weights(weights, config))
     assert engine.data.test is not None
     test = session.evaluate(engine.data, engine.data.test)[engine.task.metric]
-    costs = engine.cost(config)
+    costs = engine.costs(config)
     result = FineTuned(
         trial=record.number,
         config=config,

@@ -17,12 +17,16 @@ class Method:
         options: name of each option to the type of its value; a tuple of strings lists the allowed ones.
         needs: package that has to be installed besides, and the extra of mpsearch that brings it.
         ordered_only: whether it takes numbers alone, and no searched scale modes.
+        single_only: whether it works towards a single number, and not for the objective pareto.
+        several_only: whether it works for the objective pareto alone.
     """
 
     about: str
     options: Mapping[str, type | tuple[str, ...]] = field(default_factory=dict)
     needs: tuple[str, str] | None = None
     ordered_only: bool = False
+    single_only: bool = False
+    several_only: bool = False
 
 
 SAMPLERS = {
@@ -31,7 +35,8 @@ SAMPLERS = {
         {"n_startup_trials": int, "n_ei_candidates": int, "group": bool},
     ),
     "gp": Method(
-        "Gaussian process", {"n_startup_trials": int, "deterministic_objective": bool}, needs=("torch", "gp")
+        "Gaussian process", {"n_startup_trials": int, "deterministic_objective": bool}, needs=("torch", "gp"),
+        single_only=True,
     ),
     "random": Method("every config with the same probability"),
     "grid": Method("every config, in order"),
@@ -40,6 +45,10 @@ SAMPLERS = {
     ),
     "nsga2": Method(
         "genetic algorithm",
+        {"population_size": int, "mutation_prob": float, "crossover_prob": float, "swapping_prob": float},
+    ),
+    "nsga3": Method(
+        "genetic algorithm with reference points, for three costs and more",
         {"population_size": int, "mutation_prob": float, "crossover_prob": float, "swapping_prob": float},
     ),
     "cmaes": Method(
@@ -53,6 +62,7 @@ SAMPLERS = {
             "lr_adapt": bool,
         },
         ordered_only=True,
+        single_only=True,
     ),
 }  # fmt: skip
 

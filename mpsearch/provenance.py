@@ -8,7 +8,7 @@ from typing import Any
 from mpsearch.errors import StudyError
 from mpsearch.methods import Value
 
-FORMAT = 3  # of what a study holds; raised when older code can't read it
+FORMAT = 4  # of what a study holds; raised when older code can't read it
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Provenance:
         reference_costs: name to number, as in a trial's costs.
         sites: rows of the space's table.
         created: date and time, ISO 8601, UTC.
-        format: of the records; 1 has none of the fields below, and up to 2 a trial's result is many attributes.
+        format: of the records; 1 has none of the fields below, up to 2 a trial's result is many attributes, up to 3
+            there is no goal.
         id: unique to the study, also among those of one name.
         folder: name of the folder for its files; studies without one use their name.
         float_weights: SHA-256 of the file of float weights, 16 hex digits; empty where it isn't known yet.
         forgiving: the Forgiving Factor's parameters; None where they aren't known.
         sampler_options, pruner_options: option to its value; those left out have their defaults.
+        goal: what is looked for, as of `Goal.to_json`; empty up to format 3: the score over bits.
     """
 
     space_path: str
@@ -56,6 +58,7 @@ class Provenance:
     forgiving: Mapping[str, float] | None = None
     sampler_options: Mapping[str, Value] = field(default_factory=dict)
     pruner_options: Mapping[str, Value] = field(default_factory=dict)
+    goal: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def conditions(self) -> str:

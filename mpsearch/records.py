@@ -34,7 +34,7 @@ class TrialRecord:
         sequence: its place in the study, from 0; a config that is tried again keeps its place, and with it its seeds.
         metric: best validation metric of its epochs.
         score: metric × Forgiving Factor.
-        costs: name, unit included, to the number: `parameter_bits`, `activation_bits`, `total_bits`.
+        costs: name to the number: `parameter_bits`, `activation_bits`, `total_bits`, and the goal's other costs.
         delta: the Forgiving Factor's δ, a fraction.
         epochs: number of epochs trained.
         seconds: wall time of its training, also where it was pruned or failed.
@@ -53,7 +53,7 @@ class TrialRecord:
     sequence: int = -1
     metric: float | None = None
     score: float | None = None
-    costs: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     delta: float | None = None
     epochs: int = 0
     seconds: float = 0.0

@@ -14,10 +14,12 @@ from typing import Any
 
 import filelock
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.goal import Goal, Objective
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import TrialRecord
 from mpsearch.searching.samplers import make_pruner, make_sampler
@@ -104,15 +106,22 @@ class Study(Trials):
     def best(self, count: int | None = 1) -> list[TrialRecord]:
         """The complete trials with the highest scores, one for each config, best first; ties to the earlier.
 
+        Those whose metric is below the least that the goal asks for come last.
+
         A config that was trained before and after an accepted change counts with what came after. With None for
         `count` all are given. `ranking.ranked` knows of repeated trainings as well.
         """
         complete = [self._record(t) for t in self._trials() if _is_trained(t)]
-        complete.sort(key=lambda r: (-(r.score or 0.0), r.number))
+        complete.sort(key=lambda r: (self.is_short(r), -(r.score or 0.0), r.number))
         unique: dict[str, TrialRecord] = {}
         for record in sorted(complete, key=lambda r: r.before_change):
             unique.setdefault(record.fingerprint, record)
         return [record for record in complete if unique[record.fingerprint] is record][:count]
+
+    def is_short(self, record: TrialRecord) -> bool:
+        """Whether a trial's metric is below the least that the goal asks for."""
+        floor = self.goal.floor
+        return floor is not None and record.metric is not None and record.metric < floor
 
     def record(self, number: int) -> TrialRecord:
         """The trial with a number.
@@ -150,7 +159,7 @@ class Study(Trials):
         storage.set_trial_user_attr(trial_id, "answered_from", earlier.number)
         for epoch, logs in enumerate(earlier.curve):
             storage.set_trial_intermediate_value(trial_id, epoch, logs["score"])
-        self._end(number, TrialState.COMPLETE, result_of(record), record.score)
+        self._end(number, TrialState.COMPLETE, result_of(record), self._trials()[earlier.number].values)
         return record
 
     def keep(self, key: str, value: Any) -> None:
@@ -180,6 +189,11 @@ class Study(Trials):
     def reread(self) -> None:
         """Read the provenance again, to which other processes may have added."""
         self.provenance = Provenance(**self._study.user_attrs[_OPTIONS])
+
+    @property
+    def goal(self) -> Goal:
+        """What it looks for."""
+        return Goal.from_json(self.provenance.goal)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -293,7 +307,10 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
     make_sampler(provenance.sampler, provenance.seed, provenance.sampler_options)
     pruner = make_pruner(provenance.pruner, provenance.pruner_options, provenance.seed)
     try:
-        study = optuna.create_study(storage=open_storage(storage, create=True), study_name=name, direction="maximize")
+        goal = Goal.from_json(provenance.goal)
+        study = optuna.create_study(
+            storage=open_storage(storage, create=True), study_name=name, directions=directions_of(goal)
+        )
     except optuna.exceptions.DuplicatedStudyError:
         raise StudyError(
             f"there is a study `{name}` already: go on with `mpsearch study run {name}`, or give another --name"
@@ -302,6 +319,12 @@ def create_study(name: str, provenance: Provenance, storage: str | None = None) 
     study.set_user_attr(_OPTIONS, json.loads(json.dumps(vars(provenance))))
     study.pruner = pruner
     return Study(study, runs_folder(storage) / provenance.folder)
+
+
+def directions_of(goal: Goal) -> list[StudyDirection]:
+    """What samplers are told to look for: the score, or the metric and each cost."""
+    falling = [] if goal.objective is Objective.SCORE else [StudyDirection.MINIMIZE for _ in goal.costs]
+    return [StudyDirection.MAXIMIZE, *falling]
 
 
 def open_study(name: str, storage: str | None = None) -> Study:

@@ -20,9 +20,10 @@ from mpsearch.leases import Holder, Watch, claim_of, held_by
 from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.resilience import ResilientStorage
+from mpsearch.searching.budgets import Budget
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.proposals import Proposer
-from mpsearch.searching.samplers import BY_NUMBER
+from mpsearch.searching.samplers import BY_NUMBER, GENETIC
 from mpsearch.searching.sequences import free_index, nth_config
 from mpsearch.space import ResolvedSpace
 
@@ -68,7 +69,7 @@ class Trials:
 
     def __init__(self, study: optuna.Study, provenance: Provenance) -> None:
         self._study, self.provenance = study, provenance
-        self._proposer = Proposer(provenance.sampler, provenance.sampler_options, provenance.seed)
+        self._proposer = Proposer(provenance.sampler, provenance.sampler_options, provenance.seed, study.directions)
         self._watch = Watch()
         self._ids: dict[int, int] = {}  # numbers of trials to their ids in the storage
         self._looking = False
@@ -125,7 +126,9 @@ class Trials:
         attempt = trial.user_attrs.get("attempt", 1)
         self._break(trial, cause, None if attempt >= ATTEMPTS else attempt + 1)
 
-    def ask(self, space: ResolvedSpace, holder: Holder | None = None, salt: str = "") -> Asked | None:
+    def ask(
+        self, space: ResolvedSpace, holder: Holder | None = None, salt: str = "", budget: Budget | None = None
+    ) -> Asked | None:
         """The next trial; it runs from now on.
 
         A config that is being trained already isn't trained beside itself: its trial waits until the other has ended,
@@ -135,6 +138,7 @@ class Trials:
             space: what is searched.
             holder: who trains it; without one the trial counts as lost.
             salt: makes proposals of processes differ that ask at the same time; see `Proposer`.
+            budget: into which what the sampler proposes is moved.
 
         Returns:
             None where nothing can begin before a running trial has ended.
@@ -155,7 +159,7 @@ class Trials:
                             return asked
             if blocked > len(running):  # enough of them wait
                 return None
-            asked = self._propose(space, holder, salt, running)
+            asked = self._propose(space, holder, salt, running, budget)
             if asked is not None:
                 return asked
 
@@ -180,11 +184,16 @@ class Trials:
         return str(known) if known or not _has_parameters(waiting) else config_of(space, waiting.params).fingerprint
 
     def _propose(
-        self, space: ResolvedSpace, holder: Holder | None, salt: str, running: Collection[str | None]
+        self,
+        space: ResolvedSpace,
+        holder: Holder | None,
+        salt: str,
+        running: Collection[str | None],
+        budget: Budget | None,
     ) -> Asked | None:
         """A new trial, None where its config is being trained: then it waits."""
         sequence = self._next_sequence()
-        parameters, memory, attributes = self._proposed(space, sequence, salt)
+        parameters, memory, attributes = self._proposed(space, sequence, salt, budget)
         config = config_of(space, parameters)
         twin = config.fingerprint in running
         attributes |= {**self._start_attributes(sequence, config), "origin": self.provenance.sampler}
@@ -225,10 +234,14 @@ class Trials:
         return any(t.state == TrialState.RUNNING and t.user_attrs.get("fingerprint") == fingerprint for t in earlier)
 
     def _proposed(
-        self, space: ResolvedSpace, sequence: int, salt: str
+        self, space: ResolvedSpace, sequence: int, salt: str, budget: Budget | None
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Parameters for a new trial, what the sampler has to remember of it, and attributes."""
         was = self.provenance
+
+        def inside(config: Config) -> Config:
+            return config if budget is None else budget.repaired(config)
+
         if was.sampler in BY_NUMBER:
             tried = [t for t in self._trials() if t.user_attrs.get("origin") == was.sampler]
             counted = [t for t in tried if state_of(t) is not State.BROKEN]  # its retry has its index
@@ -237,10 +250,10 @@ class Trials:
             config = None if index is None else nth_config(was.sampler, space, index, was.seed, was.sampler_options)
             if config is None:
                 raise SearchEndedError(f"all {space.size:,} configs of the grid were tried")
-            return parameters_of(space, config), {}, {"index": index}
+            return parameters_of(space, inside(config)), {}, {"index": index}
 
         def allowed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-            return parameters_of(space, config_of(space, parameters))
+            return parameters_of(space, inside(config_of(space, parameters)))
 
         ended, known = self._ended(), distributions(space)
         proposal = self._proposer.propose(ended, self.running(), known, sequence, allowed, salt)
@@ -267,7 +280,7 @@ class Trials:
         if self._runs_before(number, config.fingerprint, self._trials()):
             self.put_back(number, holder)
             return None
-        if self.provenance.sampler == "nsga2" and not any("generation" in key for key in waiting.system_attrs):
+        if self.provenance.sampler in GENETIC and not any("generation" in key for key in waiting.system_attrs):
             proposal = self._proposer.propose(self._ended(), [], distributions(space), sequence)
             for key, value in proposal.memory.items():  # queued configs belong to the population as well
                 storage.set_trial_system_attr(trial_id, key, value)
@@ -339,16 +352,24 @@ class Trials:
             return False
         return self._study.pruner.prune(self._study, storage.get_trial(trial_id))
 
-    def complete(self, number: int, record: TrialRecord) -> None:
-        """Store a trained trial."""
-        self._end(number, TrialState.COMPLETE, result_of(record), record.score)
+    def complete(self, number: int, record: TrialRecord, values: Sequence[float] | None = None) -> None:
+        """Store a trained trial.
+
+        Args:
+            number: of the trial.
+            record: what its training gave.
+            values: what samplers are told; default: its score.
+        """
+        told = values if values is not None or record.score is None else [record.score]
+        self._end(number, TrialState.COMPLETE, result_of(record), told)
 
     def fail(self, number: int, cause: str, pruned: bool = False, record: TrialRecord | None = None) -> None:
         """End a trial without a result."""
         result = {"cause": cause} if record is None else {**result_of(record), "cause": cause}
-        values = self._study._storage.get_trial(self._id(number)).intermediate_values if pruned else {}
-        value = values[max(values)] if values else None  # of a pruned trial samplers take the last one
-        self._end(number, TrialState.PRUNED if pruned else TrialState.FAIL, result, value)
+        several = len(self._study.directions) > 1  # then Optuna's samplers don't learn from what was pruned
+        values = self._study._storage.get_trial(self._id(number)).intermediate_values if pruned and not several else {}
+        told = [values[max(values)]] if values else None  # of a pruned trial samplers take the last one
+        self._end(number, TrialState.PRUNED if pruned else TrialState.FAIL, result, told)
 
     def interrupt(self, number: int, cause: str = "interrupted") -> None:
         """End a trial that was cut off through no fault of its config, and queue its config again, however often."""
@@ -375,7 +396,9 @@ class Trials:
             self._ids[number] = known
         return self._ids[number]
 
-    def _end(self, number: int, state: TrialState, result: Mapping[str, Any], value: float | None = None) -> None:
+    def _end(
+        self, number: int, state: TrialState, result: Mapping[str, Any], values: Sequence[float] | None = None
+    ) -> None:
         """Store what became of a trial, in two writes.
 
         Raises:
@@ -383,7 +406,7 @@ class Trials:
         """
         storage, trial_id = self._storage, self._id(number)
         storage.set_trial_user_attr(trial_id, "result", dict(result))
-        storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+        storage.set_trial_state_values(trial_id, state, values)
 
     def _next_sequence(self) -> int:
         return max((t.user_attrs.get("sequence", -1) for t in self._trials()), default=-1) + 1

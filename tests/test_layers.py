@@ -34,7 +34,7 @@ TABLE = (
     ("quantizers",),
     ("network",),
     ("costs",),
-    ("objective",),
+    ("objective", "goal"),
     ("spacefile",),
     ("seeds",),
     ("batches", "distillation", "metrics"),
@@ -89,6 +89,7 @@ FREE_OF_KERAS = (
     "spacefile",
     "costs",
     "objective",
+    "goal",
 )
 HEAVY = {"tensorflow", "keras", "optuna", "qkeras", "jax", "plotly", "sklearn"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

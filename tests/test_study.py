@@ -121,7 +121,7 @@ def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine
 
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
     with pytest.raises(
-        ConfigError, match="sampler must be one of tpe, gp, random, grid, qmc, nsga2, cmaes, but got 'best'"
+        ConfigError, match="sampler must be one of tpe, gp, random, grid, qmc, nsga2, nsga3, cmaes, but got 'best'"
     ):
         tiny_study(sampler="best")
     with pytest.raises(ConfigError, match="pruner must be one of"):
@@ -163,7 +163,7 @@ def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(ti
     assert study.provenance.format == 1
     check(study, tiny_engine.file, tiny_engine)
     again = open_study("old")
-    assert again.provenance.format == 3
+    assert again.provenance.format == 4
     assert again.provenance.float_weights == float_weights(tiny_engine.file, tiny_engine.data) != ""
     assert again.provenance.forgiving["delta_p"] == 5.0
     assert again.folder == Path("studies/runs/old")

@@ -75,7 +75,7 @@ def baselines(
 
 def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | None) -> Baseline:
     """Make and judge a row's model."""
-    costs, name = engine.cost(row.config), engine.task.metric
+    costs, name = engine.costs(row.config), engine.task.metric
     row.prepare()
     started = time.perf_counter()
     validation = test = None

@@ -56,7 +56,7 @@ def int8_engine(engine: Engine) -> Engine:
     floats = frozenset(engine.network.space.floats)
     if floats:
         space.skip("*", where=lambda site: site.name in floats)
-    return Engine(replace(engine.file, space=space), data=engine.data)
+    return Engine(replace(engine.file, space=space), data=engine.data, goal=engine.scoring.goal)
 
 
 def int8_config(engine: Engine) -> Config:

@@ -109,6 +109,7 @@ class TableLatency(Cost):
     """
 
     name, unit, about = "latency", "µs", "time of one inference, by measured layers"
+    falls_with_widths = True
 
     def __init__(self, facts: ModelFacts, path: str | Path) -> None:
         super().__init__(facts)

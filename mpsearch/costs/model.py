@@ -21,11 +21,17 @@ class Cost(ABC):
         name: by which it is asked for.
         unit: of its numbers.
         about: what it is, in a line.
+        is_maximum: whether it is the largest of its parts, and not their sum.
+        needs_configs: whether arrays of specs don't suffice.
+        falls_with_widths: whether it may be less at wider widths.
     """
 
     name: str
     unit: str
     about: str
+    is_maximum = False
+    needs_configs = False
+    falls_with_widths = False
 
     def __init__(self, facts: ModelFacts) -> None:
         self.facts = facts
@@ -41,7 +47,7 @@ class Cost(ABC):
     def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray] | None:
         """What each operation or site contributes: their names, and an array (configs, names); None where it has none.
 
-        Where a cost is no sum, it is what the operation or site alone amounts to.
+        They add up to the cost, or the largest of them is it: see `is_maximum`.
         """
         return None
 

@@ -81,6 +81,7 @@ class AccumulatorBits(Cost):
     """
 
     name, unit, about = "accumulator", "bits", "the widest accumulator"
+    is_maximum = True
 
     def batch(self, specs: Specs) -> np.ndarray:
         return np.asarray(self._operations(specs).max(axis=1, initial=0.0))

@@ -44,6 +44,7 @@ class RamBytes(Cost):
     """
 
     name, unit, about = "ram", "bytes", "feature maps that are in memory at once"
+    is_maximum = True
 
     def __init__(self, facts: ModelFacts, packed: bool = True) -> None:
         super().__init__(facts)

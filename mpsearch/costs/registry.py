@@ -13,6 +13,7 @@ from mpsearch.costs.energy import EnergyPj
 from mpsearch.costs.flash import FlashBytes
 from mpsearch.costs.latency import RooflineLatency, TableLatency
 from mpsearch.costs.model import Cost
+from mpsearch.costs.pairs import UnsupportedProducts
 from mpsearch.costs.products import AccumulatorBits, Bops, Ebops, Macs
 from mpsearch.costs.profile import Profile
 from mpsearch.costs.ram import RamBytes
@@ -73,6 +74,8 @@ class FunctionCost(Cost):
     """
 
     about = "a cost of the user's"
+    needs_configs = True
+    falls_with_widths = True
 
     def __init__(self, facts: ModelFacts, name: str, function: OwnCost, unit: str) -> None:
         super().__init__(facts)
@@ -152,6 +155,12 @@ def _latency(facts: ModelFacts, device: Device) -> Cost:
     return RooflineLatency(facts, device.profile)
 
 
+def _unsupported(facts: ModelFacts, device: Device) -> Cost:
+    if device.profile is None:
+        raise ConfigError("which widths are unsupported depends on the device: --profile NAME")
+    return UnsupportedProducts(facts, device.profile)
+
+
 def _ram(facts: ModelFacts, device: Device) -> Cost:
     return RamBytes(facts, device.profile is None or device.profile.packed)
 
@@ -179,4 +188,5 @@ _BUILT_IN: dict[str, Callable[[ModelFacts, Device], Cost]] = {
     "rescaling": lambda facts, device: RescalingMultiplications(facts),
     "energy": _energy,
     "latency": _latency,
+    "unsupported": _unsupported,
 }

@@ -16,7 +16,6 @@ from typing import Protocol
 import optuna
 
 from mpsearch.config import Config
-from mpsearch.costs.bits import Bits
 from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.leases import Pace, Watch, holding
 from mpsearch.records import State, TrialRecord
@@ -24,8 +23,9 @@ from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.leaving import undisturbed
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.weights import forget_weights
+from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.samplers import derived_seed
-from mpsearch.searching.scoring import Scoring
+from mpsearch.searching.scoring import Costs, Scoring
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
@@ -67,7 +67,7 @@ class _Open:
     """
 
     job: Job
-    costs: Bits
+    costs: Costs
     began: float
     curve: list[dict[str, float]] = field(default_factory=list)
     pruned: str = ""
@@ -104,7 +104,8 @@ class Ledger:
         pace: Pace | None = None,
     ) -> None:
         self._study, self._space, self._limits, self._progress = study, space, limits, progress
-        self._scoring = Scoring.of(file, space.facts)
+        self._scoring = Scoring.of(file, space.facts, study.goal)
+        self._budget = budget_of(space, self._scoring)
         self._metric, self._epochs = f"val_{file.task.metric}", file.task.training.epochs
         self._alone, self._pace = alone, pace or Pace()
         self._watch = Watch(self._pace)
@@ -156,11 +157,17 @@ class Ledger:
         while True:
             with self._study.look():
                 job, earlier = self._begun()
-            if job is None or earlier is None:
+            if job is None:
+                return None
+            beyond = self._budget.broken(job.config)
+            if beyond:  # queued by another program, or before a cost changed
+                self.failed(job.number, f"over budget, not trained: {', '.join(beyond)}")
+            elif earlier is None:
                 return job
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it was taken for dead
-                self._study.answer(job.number, earlier)
-            self._end(job.number)
+            else:
+                with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it was taken for dead
+                    self._study.answer(job.number, earlier)
+                self._end(job.number)
 
     def _begun(self) -> tuple[Job | None, TrialRecord | None]:
         """A trial that runs from now on, and the earlier one that answers it; none where none can begin."""
@@ -171,7 +178,8 @@ class Ledger:
         if self.ended is not None or self._limits.taken(records):
             return None, None
         try:
-            asked = self._study.ask(self._space, self._holder, "" if self._alone else self._holder.token)
+            salt = "" if self._alone else self._holder.token
+            asked = self._study.ask(self._space, self._holder, salt, self._budget)
         except SearchEndedError as error:
             if not self._study.running():  # one that runs may still be broken off, and its config asked for again
                 self.ended = str(error)
@@ -184,7 +192,7 @@ class Ledger:
         self._held.add(asked.number)
         job = Job(asked.number, asked.config, derived_seed(self._study.provenance.seed, asked.sequence, "training"))
         with self._lock:
-            self._open[job.number] = _Open(job, self._scoring.cost(job.config), time.perf_counter())
+            self._open[job.number] = _Open(job, self._scoring.costs(job.config), time.perf_counter())
         self._progress.trial_started(job.number, job.config)
         return job, self._study.earlier(job.config.fingerprint)
 
@@ -231,7 +239,7 @@ class Ledger:
         if trial.pruned:
             self._ending(number, lambda: self._study.fail(number, trial.pruned, pruned=True, record=record))
         else:
-            self._ending(number, lambda: self._study.complete(number, record))
+            self._ending(number, lambda: self._study.complete(number, record, self._values(record)))
 
     def take(self, number: int, ending: Ending) -> None:
         """Take what came of a trial."""
@@ -271,16 +279,16 @@ class Ledger:
             State.COMPLETE,
             metric=None if math.isnan(best) else best,
             score=None if math.isnan(best) else self._scoring.score(best, costs),
-            costs={
-                "parameter_bits": costs.parameter_bits,
-                "activation_bits": costs.activation_bits,
-                "total_bits": costs.total_bits,
-            },
+            costs=costs.to_json(),
             delta=self._scoring.delta(costs),
             epochs=len(trial.curve),
             seconds=time.perf_counter() - trial.began if seconds is None else seconds,
             curve=trial.curve,
         )
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
+        """What samplers are told of a trained trial."""
+        return self._scoring.values(record.metric, record.score, record.costs)
 
     def _end(self, number: int, silent: bool = False) -> None:
         self._close(number)

@@ -68,7 +68,7 @@ def _repeat(study: Study, engine: Engine, record: TrialRecord, index: int, progr
     config = record.config
     assert config is not None
     seed = derived_seed(study.provenance.seed, record.sequence, f"repeat {index}")
-    costs, name, started = engine.cost(config), f"val_{engine.task.metric}", time.perf_counter()
+    costs, name, started = engine.costs(config), f"val_{engine.task.metric}", time.perf_counter()
     curve: list[dict[str, float]] = []
 
     def report(epoch: int, logs: dict[str, float]) -> None:

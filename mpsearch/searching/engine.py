@@ -12,13 +12,13 @@ import numpy as np
 
 from mpsearch.batches import Ends
 from mpsearch.config import Alpha, Config
-from mpsearch.costs.bits import Bits
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError
 from mpsearch.floatmodel import float_model
+from mpsearch.goal import Goal
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.network.elastic import ElasticNetwork
-from mpsearch.searching.scoring import Scoring
+from mpsearch.searching.scoring import Costs, Scoring
 from mpsearch.spacefile import SpaceFile
 from mpsearch.task import Distillation, Task, Training
 from mpsearch.training import History, Report, Session
@@ -49,12 +49,13 @@ class Engine:
         report: called after each epoch, where the float model has to be trained first.
         extra_alphas: scale modes that sites can take besides those of their menus.
         data: the task's, where it is loaded already.
+        goal: what is looked for, by which configs are scored; default: the score over bits.
 
     Attributes:
         task, data: of the space file.
         network: the elastic network, with float weights.
         scoring: what its configs cost and score.
-        cost: the bit cost of its configs.
+        cost: the bit cost of its configs, without the goal's other costs.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Engine:
         report: Report | None = None,
         extra_alphas: Sequence[Alpha] = (),
         data: Data | None = None,
+        goal: Goal | None = None,
     ) -> None:
         self.file = file
         self.task: Task = file.task
@@ -71,7 +73,7 @@ class Engine:
         self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
         samples = self.samples(CALIBRATION_SAMPLES)
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
-        self.scoring = Scoring.of(file, self.network.facts)
+        self.scoring = Scoring.of(file, self.network.facts, goal)
         self.cost = self.scoring.cost
         self._sessions: dict[tuple[str, Distillation | None], Session] = {}
 
@@ -100,11 +102,15 @@ class Engine:
             )
         return self._sessions[key]
 
-    def score(self, metric: float, costs: Bits) -> float:
+    def costs(self, config: Config) -> Costs:
+        """What a config costs."""
+        return self.scoring.costs(config)
+
+    def score(self, metric: float, costs: Costs) -> float:
         """The score of a metric at a cost."""
         return self.scoring.score(metric, costs)
 
-    def delta(self, costs: Bits) -> float:
+    def delta(self, costs: Costs) -> float:
         """The Forgiving Factor's δ of a cost, a fraction."""
         return self.scoring.delta(costs)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.methods import Value
@@ -42,10 +43,17 @@ class Proposer:
         sampler: its name.
         options: its options.
         seed: the study's.
+        directions: of each value of a trial.
     """
 
-    def __init__(self, sampler: str, options: Mapping[str, Value], seed: int) -> None:
-        self._sampler, self._options, self._seed = sampler, options, seed
+    def __init__(
+        self,
+        sampler: str,
+        options: Mapping[str, Value],
+        seed: int,
+        directions: Sequence[StudyDirection] = (StudyDirection.MAXIMIZE,),
+    ) -> None:
+        self._sampler, self._options, self._seed, self._directions = sampler, options, seed, directions
         self._asked: int | None = None  # id in the copy of a proposal that isn't a trial yet
         self._begin()
 
@@ -88,7 +96,7 @@ class Proposer:
         self._open[number], self._asked = self._asked, None
 
     def _begin(self) -> None:
-        self._study = _empty()
+        self._study = _empty(self._directions)
         self._ended: set[int] = set()  # numbers of the trials that ended, of those in the copy
         self._open: dict[int, int] = {}  # numbers of the trials that run there, to their ids in it
         self._asked = None
@@ -123,9 +131,9 @@ def _place(trial: FrozenTrial) -> tuple[int, int]:
     return trial.user_attrs.get("sequence", -1), trial.number
 
 
-def _empty() -> optuna.Study:
+def _empty(directions: Sequence[StudyDirection]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
+    return optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=list(directions))
 
 
 def _bare(trial: FrozenTrial) -> FrozenTrial:

@@ -20,6 +20,8 @@ SMALLEST_POPULATION = 4  # of CMA-ES
 NO_BRACKET = -1
 BY_NUMBER = ("random", "grid", "qmc")
 """Samplers that know their n-th config; see `searching.sequences`."""
+GENETIC = ("nsga2", "nsga3")
+"""Samplers that work in generations."""
 
 
 def derived_seed(seed: int, sequence: int, purpose: str) -> int:
@@ -59,6 +61,7 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, **given),
         "gp": lambda: GPSampler(seed=seed, **given),
         "nsga2": lambda: _NSGAII(seed=seed, **given),
+        "nsga3": lambda: _NSGAIII(seed=seed, **given),
         "cmaes": lambda: samplers.CmaEsSampler(
             seed=seed, warn_independent_sampling=False, **({"with_margin": True} | given)
         ),
@@ -128,6 +131,13 @@ class _NSGAII(optuna.samplers.NSGAIISampler):
     Optuna gives them in the order of their ranks when a generation begins, and by number afterwards; a sampler made
     anew in between would begin once more.
     """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
+
+class _NSGAIII(optuna.samplers.NSGAIIISampler):
+    """NSGA-III whose parents come in one order always, as those of `_NSGAII`."""
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
         return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)

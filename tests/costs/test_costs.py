@@ -164,7 +164,7 @@ def test_parts_add_up_or_the_largest_counts(real):
     for name, cost in costs.items():
         parts = cost.parts(specs)
         if parts is not None:
-            whole = parts[1].max(axis=1) if name in ("ram", "accumulator") else parts[1].sum(axis=1)
+            whole = parts[1].max(axis=1) if cost.is_maximum else parts[1].sum(axis=1)
             assert whole == pytest.approx(cost.batch(specs), rel=1e-12), name
             assert parts[1].shape == (3, len(parts[0]))
 

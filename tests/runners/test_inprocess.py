@@ -55,7 +55,7 @@ def test_a_run_stores_all_that_is_known_of_a_trial(tiny_study, tiny_engine):
     records = open_study("tiny").records()
     assert [r.number for r in records] == [0, 1, 2] == progress.started
     for record in records:
-        costs = tiny_engine.cost(record.config)
+        costs = tiny_engine.costs(record.config)
         assert record.costs == {
             "parameter_bits": costs.parameter_bits,
             "activation_bits": costs.activation_bits,
@@ -110,8 +110,8 @@ def test_ctrl_c_just_after_a_trial_ended_leaves_it_as_it_ended(tiny_study, tiny_
 
     complete = study.complete
 
-    def completed_and_interrupted(number, record):
-        complete(number, record)
+    def completed_and_interrupted(number, record, values):
+        complete(number, record, values)
         raise KeyboardInterrupt
 
     study.complete = completed_and_interrupted

@@ -116,7 +116,7 @@ def test_under_limits_a_trial_stores_the_widths_that_were_trained_and_samplers_l
         assert config.fingerprint == trial.user_attrs["fingerprint"]
         assert trial.params == parameters_of(LIMITED, config)
     made, empty = [], proposals._empty
-    monkeypatch.setattr(proposals, "_empty", lambda: made.append(1) or empty())
+    monkeypatch.setattr(proposals, "_empty", lambda *a: made.append(1) or empty(*a))
     stopped = new(tmp_path, *CASES[case], space=LIMITED)
     assert go_on(stopped, count, space=LIMITED) == told
     assert len(made) <= 2  # the copy in memory is gone on with, not made anew for each trial

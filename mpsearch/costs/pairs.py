@@ -1,0 +1,50 @@
+"""Pairs of widths that a device multiplies."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.profile import Profile
+from mpsearch.costs.specs import Specs
+from mpsearch.errors import ConfigError
+from mpsearch.facts import ModelFacts
+
+
+class UnsupportedProducts(Cost):
+    """Kernels whose products a device can't compute: it doesn't multiply their width with that of their input.
+
+    Float kernels and inputs count as such, where the device names pairs at all.
+
+    Args:
+        facts: of the model.
+        profile: of the device.
+
+    Raises:
+        ConfigError: the profile names no pairs.
+    """
+
+    name, unit, about = "unsupported", "kernels", "kernels that the device can't multiply with their inputs"
+    falls_with_widths = True
+
+    def __init__(self, facts: ModelFacts, profile: Profile) -> None:
+        super().__init__(facts)
+        if not profile.pairs:
+            raise ConfigError(f"the profile of {profile.name} names no pairs of widths, so none is unsupported")
+        self._pairs = profile.pairs
+
+    def batch(self, specs: Specs) -> np.ndarray:
+        return self._operations(specs).sum(axis=1)
+
+    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
+        return [operation.name for operation in self.facts.operations], self._operations(specs)
+
+    def _operations(self, specs: Specs) -> np.ndarray:
+        found = np.zeros((len(specs), len(self.facts.operations)))
+        for number, operation in enumerate(self.facts.operations):
+            for product in operation.products:
+                kernel = specs.widths[:, self.columns[product.kernel]]
+                read = widest(specs, product.operand, self.columns)
+                known = np.any([(kernel == w) & (read == a) for w, a in self._pairs], axis=0)
+                found[:, number] += ~known
+        return found
