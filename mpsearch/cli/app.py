@@ -151,6 +151,7 @@ def finetune(
         config_to_tune(record, changed)
     import_tensorflow()
     from mpsearch.finetuning import finetune as finetune_trial
+    from mpsearch.metrics import direction
 
     engine = open_engine(opened, quiet or as_json, accept_change, () if changed is None else (changed,))
     results = []
@@ -160,12 +161,14 @@ def finetune(
     if as_json:
         print_json([result.to_json() for result in results])
         return
+    arrows = {metric: "↑" if direction(metric) == "rises" else "↓" for metric in engine.task.further_metrics}
     rows = [
         {
             "trial": r.trial,
             "before": r.before,
             "validation": r.validation,
             "test": r.test,
+            **{f"{metric} {arrows[metric]}": value for metric, value in r.further.items()},
             "bits": r.total_bits,
             "δ": f"{r.delta:+.2%}",
             "score": r.score,
@@ -176,6 +179,8 @@ def finetune(
     ]
     print_table(rows, f"{name}, fine-tuned: {opened.provenance.metric}", spare=["seconds"])
     print("before: validation with the trial's weights; best epoch 0: no epoch was better, these are kept")
+    if arrows:
+        print("↑ ↓: further metrics on the test split, and whether they rise or fall as a model gets better")
     for r in results:
         print(f"trial {r.trial}: {r.folder}")
 
