@@ -15,8 +15,8 @@ from mpsearch.spacefile import load_space_file
 
 FILES = sorted((Path(__file__).parents[1] / "spaces").glob("*.py"))
 KERNELS = {
-    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "mbv1": 28, "mbv2": 54, "mobilenet": 28,
-    "mobilenetv3large": 64, "resnet8": 10, "vgg16": 15,
+    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "fc_autoencoder": 10, "mbv1": 28, "mbv2": 54,
+    "mobilenet": 28, "mobilenetv3large": 64, "resnet8": 10, "vgg16": 15,
 }  # fmt: skip
 
 
@@ -36,11 +36,12 @@ def test_every_ready_space_is_counted():
 
 
 SHAPES = {
-    "cnn": (28, 28, 1), "digits": (8, 8, 1), "ds_cnn": (49, 10, 1), "efficientnetb0": (32, 32, 3), "mbv1": (32, 32, 3),
+    "cnn": (28, 28, 1), "digits": (8, 8, 1), "ds_cnn": (49, 10, 1), "efficientnetb0": (32, 32, 3),
+    "fc_autoencoder": (40,), "mbv1": (32, 32, 3),
     "mbv2": (32, 32, 3), "mobilenet": (32, 32, 3), "mobilenetv3large": (32, 32, 3), "resnet8": (16, 16, 3),
     "vgg16": (32, 32, 3),
 }  # fmt: skip
-QUICK = ("cnn", "digits", "ds_cnn", "resnet8")
+QUICK = ("cnn", "digits", "ds_cnn", "fc_autoencoder", "resnet8")
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,17 @@ def test_a_ready_space_goes_all_the_way_on_small_images(path, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     file, shape, rng = load_space_file(path), SHAPES[path.stem], np.random.default_rng(0)
-    model = functools.partial(file.task.model, input_shape=shape)
+    reconstructs = file.task.loss == "mean_squared_error"
+    size = {"inputs": shape[0]} if reconstructs else {"input_shape": shape}
+    model = functools.partial(file.task.model, **size)
     classes = model().output_shape[-1]
 
     def split(count):
-        return Split(rng.uniform(0, 1, (count, *shape)).astype(np.float32), np.arange(count) % classes)
+        numbers = np.arange(count)
+        y = np.stack([numbers // 2, numbers // 2 % 2], axis=1) if reconstructs else numbers % classes
+        return Split(rng.uniform(0, 1, (count, *shape)).astype(np.float32), y)
 
-    data = Data(split(64), split(32), split(32), name=path.stem)
+    data = Data(split(64), split(32), split(32), name=path.stem, reconstructs=reconstructs)
     recipes = {
         name: replace(recipe, epochs=1, batch_size=32)
         for name, recipe in (
@@ -67,8 +72,14 @@ def test_a_ready_space_goes_all_the_way_on_small_images(path, tmp_path, monkeypa
             ("finetuning", file.task.finetune_recipe),
         )
     }
-    study = mpsearch.search(model, data, file.space, trials=2, name=path.stem, quiet=True, **recipes)
+    task = file.task
+    study = mpsearch.search(
+        model, data, file.space, trials=2, name=path.stem, loss=task.loss, metric=task.metric,
+        further_metrics=task.further_metrics, quiet=True, **recipes,
+    )  # fmt: skip
     assert [record.state for record in study.study.records()] == [State.COMPLETE, State.COMPLETE]
-    assert study.finetune().epochs == 1
+    tuned = study.finetune()
+    assert tuned.epochs == 1
+    assert set(tuned.further) == set(task.further_metrics)
     study.export(tmp_path / "out")
     assert (tmp_path / "out" / "model.keras").is_file()
