@@ -163,21 +163,20 @@ class Session:
     def evaluate(self, data: Data, samples: Samples, further: bool = True) -> dict[str, float]:
         """Loss and metric on a split, and the further metrics where these are wanted."""
         found = self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
-        wanted = [self.metric, *self.further] if further else [self.metric]
-        if any(name not in WHOLE for name in wanted[1:]):
-            judge, measured = self._judge = self._judge or self._make_judge()
+        wanted = self.further if further else ()
+        if any(name not in WHOLE for name in wanted):
+            if self._judge is None:
+                judge = Trainee(self.model, self._ends.outputs)
+                self._judge = judge, self._compile(judge, self.further, "sgd")
+            judge, measured = self._judge
             values = judge.evaluate(self._batches(data, samples), verbose=0, return_dict=True)
             found |= measured.named(_floats(values))
-        return found | self.whole(data, samples, wanted)
+        return found | self.whole(data, samples, (self.metric, *wanted))
 
     def whole(self, data: Data, samples: Samples, names: Sequence[str]) -> dict[str, float]:
         """Those of the metrics that are over whole splits, on a split."""
         chosen = [name for name in names if name in WHOLE]
         return whole_metrics(chosen, self.model.predict_on_batch, data, samples, self._ends)
-
-    def _make_judge(self) -> tuple["Trainee", Measured]:
-        judge = Trainee(self.model, self._ends.outputs)
-        return judge, self._compile(judge, self.further, "sgd")
 
     def predict(self, data: Data, samples: Samples) -> np.ndarray:
         """The outputs of a model with one output, on a split, shape (n, ...)."""

@@ -66,7 +66,7 @@ def test_a_metric_over_the_whole_split_is_that_of_each_epoch(session, tmp_path):
     history = session.fit(data, recipe, 0, report, keep_best=True, callbacks=logging_callbacks(tmp_path)[:1])
     assert history.best_epoch == np.argmax(seen)
     assert len(seen) == history.best_epoch + 1 + 4 < 40
-    rows = list(csv.DictReader((tmp_path / "epochs.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "epochs.csv").read_text().splitlines()))
     assert [float(row["val_auc_by_file"]) for row in rows] == pytest.approx(seen)
     for variable, value in zip(session.model.weights, history.best_state, strict=True):
         variable.assign(value)

@@ -110,7 +110,11 @@ def log_mel(samples: np.ndarray, rate: int, window: int, hop: int) -> np.ndarray
 
 
 def joined_frames(frames: np.ndarray) -> np.ndarray:
-    """Each 5 neighbouring frames of a recording as one sample, the first one first: shape (n, 128) to (n - 4, 640)."""
+    """Each 5 neighbouring frames of a recording as one sample, the first one first: shape (n, 128) to (n - 4, 640).
+
+    Args:
+        frames: 5 at least.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(frames, JOINED, axis=0)  # (n - 4, 128, 5)
     return windows.transpose(0, 2, 1).reshape(len(windows), -1)
 

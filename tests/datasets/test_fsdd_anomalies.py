@@ -70,6 +70,17 @@ def test_some_digits_must_be_anomalous_and_some_normal(here, digits):
         datasets.fsdd_anomalies(anomalous=digits)
 
 
+def test_a_recording_that_is_too_short_is_named(here, tmp_path):
+    offsets = here["offsets"].copy()
+    offsets[8] = offsets[7] + 511
+    np.savez(tmp_path / "fsdd_8khz.npz", **{**here, "offsets": offsets})
+    with pytest.raises(DataError, match=r"recording 7 of fsdd_8khz\.npz has 511 samples, but needs 512"):
+        datasets.fsdd_anomalies()
+    offsets[8] += 1
+    np.savez(tmp_path / "fsdd_8khz.npz", **{**here, "offsets": offsets})
+    assert (datasets.fsdd_anomalies(anomalous=(0,)).test.y[:, 0] == 7).sum() == 1
+
+
 def test_what_is_missing_is_named_with_its_source(tmp_path, monkeypatch):
     monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path))
     with pytest.raises(DataMissingError, match=r"fsdd_8khz\.npz, which is in none of: .*free-spoken-digit"):
