@@ -20,7 +20,7 @@ def fsdd_anomalies(anomalous: Collection[int] = (7, 8, 9), deviation: float = 2.
     This is a stand-in for sounds of machines (`machine_sounds`), for trying the whole way where these aren't at hand: a
     digit is no machine, and figures on it say nothing about anomaly detection elsewhere. Frames of 64 ms every 16 ms in
     128 mel bands, 5 neighbouring ones joined to a sample. Training and validation hold the normal digits of their takes
-    (see `fsdd`), the test split all digits of its takes.
+    (see `fsdd`), the test split all digits of its takes: errors on it are larger, for anomalies are among its samples.
 
     Args:
         anomalous: digits that count as anomalies.

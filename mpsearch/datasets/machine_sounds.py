@@ -49,8 +49,9 @@ def machine_sounds(
 
     16 kHz, windows of 64 ms every 32 ms, 128 mel bands in dB, 5 neighbouring frames joined to a sample. A tenth of the
     training files, all of them normal, are for validation, the same ones each time; the test files are normal and
-    anomalous. Files alternate between machines and kinds, so that the first n of them are as balanced as their numbers
-    allow. By default 4,000 files of ToyCar make 2 GB of training samples; their frames are cached in a fifth of that.
+    anomalous, so that errors on them are larger. Files alternate between machines and kinds, so that the first n of
+    them are as balanced as their numbers allow. By default 4,000 files, as of ToyCar, make about 2 GB of training
+    samples; their frames are cached in a fifth of that.
 
     Args:
         machine: folder of its recordings: ToyCar, ToyConveyor, fan, pump, slider or valve.

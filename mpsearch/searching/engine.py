@@ -22,6 +22,8 @@ from mpsearch.spacefile import SpaceFile
 from mpsearch.task import Distillation, Task, Training
 from mpsearch.training import History, Report, Session
 
+_ROUNDING = 1e-6  # of a metric, which is a sum in float32
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -168,11 +170,8 @@ class Engine:
 
 
 def _is_bounded(metric: float) -> bool:
-    """Whether a metric lies between 0 and 1, by the precision of float32 sums."""
+    """Whether a metric lies between 0 and 1, but for rounding."""
     return -_ROUNDING <= metric <= 1.0 + _ROUNDING
-
-
-_ROUNDING = 1e-6
 
 
 class WarmUp(keras.callbacks.Callback):
