@@ -67,6 +67,7 @@ def search(
     finetuning: Training | None = None,
     loss: Loss = "sparse_categorical_crossentropy",
     metric: str = "accuracy",
+    further_metrics: tuple[str, ...] = (),
     weights: str | Path | None = None,
     forgiving: ForgivingFactor | None = None,
     reference: ReferenceBits | None = None,
@@ -93,7 +94,7 @@ def search(
         timeout, until_score, patience: further ends, of which the first counts: a time of running (seconds, or "2h"),
             a score that is good enough, trials in a row without a better one.
         name: of the study; default: the model's name, or the function's.
-        training, float_training, finetuning, loss, metric, weights: as in a `Task`.
+        training, float_training, finetuning, loss, metric, further_metrics, weights: as in a `Task`.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
         sampler, pruner, seed, and the options of both: as of `mpsearch study create`, tpe, none and 0 by default; an
@@ -115,7 +116,7 @@ def search(
     """
     limits = _limits(trials, timeout, until_score, patience)
     _check_jobs(jobs)
-    task = _task(model, data, training, float_training, finetuning, loss, metric, weights)
+    task = _task(model, data, training, float_training, finetuning, loss, metric, further_metrics, weights)
     file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
     name = name or str(model.name if isinstance(model, keras.Model) else getattr(model, "__name__", "study"))
     chosen = {
@@ -422,6 +423,7 @@ def _task(
     finetuning: Training | None,
     loss: Loss,
     metric: str,
+    further_metrics: tuple[str, ...],
     weights: str | Path | None,
 ) -> Task:
     loaded = _data(data)
@@ -440,6 +442,7 @@ def _task(
         finetuning=finetuning,
         loss=loss,
         metric=metric,
+        further_metrics=further_metrics,
     )
 
 

@@ -79,6 +79,8 @@ def _arranged(arrays: Arrays, names: tuple[str, ...], what: str, ends: str) -> A
 class Batches(keras.utils.PyDataset):
     """Batches of a split, shuffled anew each epoch by (seed, epoch) alone, so that runs repeat.
 
+    Where the data `reconstructs`, targets are the inputs before augmentation.
+
     Args:
         data: for `prepare`.
         samples: what is read, one batch after another.
@@ -123,7 +125,8 @@ class Batches(keras.utils.PyDataset):
             raise IndexError(f"batches are read one after another: expected {self._next}, but got {index}")
         self._next = index + 1
         batch = next(self._iterator)
-        x, y = self._data.inputs(batch.x), self._ends.arrange_targets(batch.y)
+        x = self._data.inputs(batch.x)
+        y = self._ends.arrange_targets(self._data.targets(batch, self._ends.arrange_inputs(x)))
         if self._augment is not None:
             x = self._augmented(x, np.random.default_rng((self._seed or 0, self._epoch, index)))
         arranged = self._ends.arrange_inputs(x)
@@ -133,7 +136,7 @@ class Batches(keras.utils.PyDataset):
         assert self._augment is not None
         shape = str(mapped(lambda a: a.shape, x))
         try:
-            made = self._augment(x, rng)
+            made = self._augment(mapped(np.copy, x) if self._data.reconstructs else x, rng)
         except MemoryError:
             raise
         except Exception as error:
@@ -194,6 +197,8 @@ def weigher(weights: Mapping[int, float] | str | None, data: Data) -> Callable[[
     """
     if weights is None:
         return None
+    if data.reconstructs:
+        raise ConfigError("`class_weights` weighs classes, but the data `reconstructs`: leave it out")
     if weights == "balanced":
         counts: dict[int, int] = {}
         for batch in data.train.batches(1024):

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class FineTuned:
         seconds: wall time.
         folder: with `weights.npz`, `epochs.csv`, `result.json` and TensorBoard's files.
         changed_alpha: the scale mode that replaced `auto`, if any.
+        further: the task's further metrics on the test split, by name.
     """
 
     trial: int
@@ -52,6 +53,7 @@ class FineTuned:
     seconds: float
     folder: Path
     changed_alpha: Alpha | None = None
+    further: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -122,7 +124,7 @@ def _finetune(
     engine.network.set_config(config)
     if start is not None:
         engine.network.load_state(start)
-    before = session.evaluate(engine.data, engine.data.validation)[engine.task.metric]
+    before = session.evaluate(engine.data, engine.data.validation, further=False)[engine.task.metric]
     best, best_epoch = before, -1
     save_weights(weights, engine.network.state(), config)
 
@@ -145,14 +147,14 @@ def _finetune(
         raise
     engine.network.load_state(load_weights(weights, config))
     assert engine.data.test is not None
-    test = session.evaluate(engine.data, engine.data.test)[engine.task.metric]
+    test = session.evaluate(engine.data, engine.data.test)
     costs = engine.costs(config)
     result = FineTuned(
         trial=record.number,
         config=config,
         before=before,
         validation=best,
-        test=test,
+        test=test[engine.task.metric],
         score=engine.score(best, costs),
         total_bits=costs.total_bits,
         delta=engine.delta(costs),
@@ -161,6 +163,7 @@ def _finetune(
         seconds=time.perf_counter() - started,
         folder=folder,
         changed_alpha=changed_alpha,
+        further={name: test[name] for name in engine.task.further_metrics},
     )
     (partial / "result.json").write_text(json.dumps(result.to_json(), indent=1))
     return result

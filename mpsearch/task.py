@@ -154,7 +154,10 @@ class Task:
             with several outputs one for all, or a mapping from the outputs' names.
         metric: name of a Keras metric with values from 0 (bad) to 1 (good), or "bounded_mean_squared_error",
             1 / (1 + e^10), for what is reconstructed. With several outputs it is the mean of
-            theirs; "NAME/accuracy" is that of one output.
+            theirs; "NAME/accuracy" is that of one output. Where the data `reconstructs` and its validation split has
+            files of both kinds, "auc_by_file" or "pauc_by_file" as well.
+        further_metrics: names of metrics that are reported beside it, but not searched by; they may fall as a model
+            gets better, such as "mae", and have any values.
     """
 
     model: Callable[[], "keras.Model"]
@@ -165,8 +168,17 @@ class Task:
     finetuning: Training | None = None
     loss: Loss | Mapping[str, Loss] = "sparse_categorical_crossentropy"
     metric: str = "accuracy"
+    further_metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        further = self.further_metrics
+        if not isinstance(further, tuple) or not all(isinstance(name, str) for name in further):
+            raise ConfigError(f"`further_metrics` must be a tuple of names of metrics, but got {further!r}")
+        if len({self.metric, *further}) != 1 + len(further):
+            raise ConfigError(
+                f"`further_metrics` must be different from each other and from `metric`, but got {further} beside "
+                f"{self.metric!r}"
+            )
         recipe = self.float_training
         if recipe is not None and (recipe.distillation is not None or recipe.warmup_epochs):
             raise ConfigError(

@@ -4,7 +4,6 @@ A `Session` holds a compiled model whose training step is traced once; `reset` a
 any number of trials.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,17 @@ from mpsearch.batches import Batches, Ends, augmenter, weigher
 from mpsearch.data import Data, Samples
 from mpsearch.distillation import SoftLoss, soft_loss
 from mpsearch.errors import ConfigError, TrainingError
-from mpsearch.metrics import OWN, metric_of
+from mpsearch.measuring import (
+    EVALUATION_BATCH,
+    REMEDY,
+    Measured,
+    check_known,
+    check_metrics,
+    check_reconstruction,
+    losses_of,
+    whole_metrics,
+)
+from mpsearch.metrics import WHOLE
 from mpsearch.network.assign import bulk_assign
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
@@ -32,7 +41,8 @@ class History:
     """What a training did.
 
     Attributes:
-        epochs: logs of each epoch: `loss`, the metric's name, and both with `val_`.
+        epochs: logs of each epoch: `loss`, the metric's name, and both with `val_`; a metric over whole splits is
+            there with `val_` alone.
         best_epoch: number of the epoch with the best validation metric, from 0.
         best_state: the tracked variables after that epoch, where `keep_best` asked for them.
     """
@@ -55,11 +65,12 @@ class Session:
         model: a built model.
         optimizer: name of a Keras optimizer.
         loss: of a Keras loss its name, or an object or function; a mapping by outputs' names where there are several.
-        metric: name of a Keras metric, or "OUTPUT/metric"; logged under that name.
+        metric: name of a Keras metric, or "OUTPUT/metric", or one of `metrics.WHOLE`; logged under that name.
         state: variables that `History.best_state` keeps; default: the model's weights.
         ends: names of inputs and outputs that data, losses and metrics refer to; default: the model's.
         distillation: train on the class scores of `teacher` as well.
         teacher: a model of the same inputs and outputs.
+        further: names of metrics that `evaluate` gives as well; training takes no time for them.
 
     Raises:
         ConfigError: no such loss or output.
@@ -75,28 +86,33 @@ class Session:
         ends: Ends | None = None,
         distillation: Distillation | None = None,
         teacher: keras.Model | None = None,
+        further: Sequence[str] = (),
     ) -> None:
-        self.metric = metric
+        self.metric, self.further = metric, tuple(further)
         self.distillation = distillation
         self._ends = ends or Ends.of(model)
         self._state = list(model.weights if state is None else state)
         soft = None if distillation is None else soft_loss(distillation, teacher)
         self.model = Trainee(model, self._ends.outputs, soft)
-        measured, name = _measured(metric, self._ends.outputs)
-        metrics = [[metric_of(name)] if output in measured else [] for output in self._ends.outputs]
-        losses = _losses(loss, self._ends.outputs)
-        several = len(losses) > 1
-        self._measured = [f"{output}_{name}" if several else name for output in measured]  # Keras's names
-        self.model.compile(
-            keras.optimizers.get(optimizer),
-            losses if several else losses[0],
-            metrics=metrics if several else metrics[0],
-            jit_compile=_jit(),
-        )
+        self._losses = losses_of(loss, self._ends.outputs)
+        self._measured = self._compile(self.model, [metric], keras.optimizers.get(optimizer))
+        self._judge: tuple[Trainee, Measured] | None = None  # measures `further`, once it is asked for
         self.model.optimizer.build(self.model.trainable_variables)
         variables = [v for v in self.model.optimizer.variables if v is not self.model.optimizer._learning_rate]
         self._assign = bulk_assign(variables)
         self._initial = [keras.ops.copy(v) for v in variables]
+
+    def _compile(self, model: "Trainee", metrics: Sequence[str], optimizer: Any) -> Measured:
+        """Compile with the losses and Keras metrics by name."""
+        measured = Measured.of(metrics, self._ends.outputs)
+        several = len(self._losses) > 1
+        model.compile(
+            optimizer,
+            self._losses if several else self._losses[0],
+            metrics=measured.metrics if several else measured.metrics[0],
+            jit_compile=_jit(),
+        )
+        return measured
 
     def reset(self, learning_rate: float, seed: int) -> None:
         """Reset the optimizer to its first state, and seed everything random in training."""
@@ -134,7 +150,7 @@ class Session:
         history = History()
         samples = data.train if recipe.subset is None else data.train.head(recipe.subset)
         train = Batches(data, samples, recipe.batch_size, seed, self._ends, augment, weigh)
-        follow = _Follow(self, recipe, train, history, report, keep_best)
+        follow = _Follow(self, recipe, data, train, history, report, keep_best)
         self.model.fit(
             train,
             validation_data=self._batches(data, data.validation),
@@ -145,9 +161,23 @@ class Session:
         )
         return history
 
-    def evaluate(self, data: Data, samples: Samples) -> dict[str, float]:
-        """Loss and metric on a split."""
-        return self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
+    def evaluate(self, data: Data, samples: Samples, further: bool = True) -> dict[str, float]:
+        """Loss and metric on a split, and the further metrics where these are wanted."""
+        found = self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
+        wanted = self.further if further else ()
+        if any(name not in WHOLE for name in wanted):
+            if self._judge is None:
+                judge = Trainee(self.model, self._ends.outputs)
+                self._judge = judge, self._compile(judge, self.further, "sgd")
+            judge, measured = self._judge
+            values = judge.evaluate(self._batches(data, samples), verbose=0, return_dict=True)
+            found |= measured.named(_floats(values))
+        return found | self.whole(data, samples, (self.metric, *wanted))
+
+    def whole(self, data: Data, samples: Samples, names: Sequence[str]) -> dict[str, float]:
+        """Those of the metrics that are over whole splits, on a split."""
+        chosen = [name for name in names if name in WHOLE]
+        return whole_metrics(chosen, self.model.predict_on_batch, data, samples, self._ends)
 
     def predict(self, data: Data, samples: Samples) -> np.ndarray:
         """The outputs of a model with one output, on a split, shape (n, ...)."""
@@ -157,12 +187,8 @@ class Session:
 
     def logs(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Keras's logs as floats, with the metric under its own name."""
-        found = {name: float(np.mean(value)) for name, value in values.items()}
-        for prefix in ("", "val_"):
-            parts = [found[f"{prefix}{name}"] for name in self._measured if f"{prefix}{name}" in found]
-            if parts:
-                found[f"{prefix}{self.metric}"] = float(np.mean(parts))
-        return found
+        found = _floats(values)
+        return found | self._measured.named(found)
 
     def _batches(self, data: Data, samples: Samples) -> Batches:
         return Batches(data, samples, EVALUATION_BATCH, ends=self._ends)
@@ -192,6 +218,10 @@ class Trainee(keras.Model):
         return self._soft(x, y_pred, loss, sum(self.losses), sample_weight)
 
 
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(np.mean(value)) for name, value in values.items()}
+
+
 def _alone(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
@@ -206,12 +236,14 @@ def check_task(task: Task, model: keras.Model, data: Data) -> None:
 
     Raises:
         ConfigError: one of them isn't known, or doesn't fit the model or data.
+        DataError: a metric tells files apart that a split hasn't.
     """
     ends = Ends.of(model)
-    _losses(task.loss, ends.outputs)
-    _check_metric(_measured(task.metric, ends.outputs)[1])
+    losses_of(task.loss, ends.outputs)
+    check_reconstruction(task, model, data)
+    check_metrics(task, model, data)
     for recipe in (task.training, task.float_recipe, task.finetune_recipe):
-        _known("optimizer", recipe.optimizer, keras.optimizers)
+        check_known("optimizer", recipe.optimizer, keras.optimizers)
         augmenter(recipe.augmentation)
         weigh = weigher(recipe.class_weights, data)
         if weigh is not None:
@@ -220,67 +252,7 @@ def check_task(task: Task, model: keras.Model, data: Data) -> None:
             soft_loss(recipe.distillation, model)
 
 
-def _losses(loss: Loss | Mapping[str, Loss], outputs: Sequence[str]) -> list[Any]:
-    """A loss for each output."""
-    if isinstance(loss, Mapping):
-        if set(loss) != set(outputs):
-            raise ConfigError(f"`loss` names the outputs {sorted(loss)}, but the model has {list(outputs)}")
-        return [_checked_loss(loss[name]) for name in outputs]
-    return [_checked_loss(loss)] * len(outputs)
-
-
-def _checked_loss(loss: Loss) -> Loss:
-    if not isinstance(loss, str):
-        if not callable(loss):
-            raise ConfigError(f"`loss` must be a name, an object of keras.losses or a function, but got {loss!r}")
-        return loss
-    _known("loss", loss, keras.losses)
-    return loss
-
-
-def _check_metric(metric: str) -> None:
-    """Refuse what Keras doesn't know, and what doesn't rise from 0 (bad) to 1 (good)."""
-    if metric in _RISING or metric in OWN:
-        return
-    try:
-        falls = metric in _FALLING or keras.losses.get(metric) is not None
-    except ValueError:
-        falls = False
-    if falls:
-        raise ConfigError(
-            f"`metric` must rise from 0 (bad) to 1 (good), but {metric!r} falls as a model gets better: "
-            'give for instance "accuracy", "top_k_categorical_accuracy" or "AUC"'
-        )
-    _known("metric", metric, keras.metrics)
-
-
-def _known(what: str, name: str, module: Any) -> None:
-    """Refuse a name that a module of Keras doesn't know."""
-    try:
-        module.get(name)
-    except (ValueError, TypeError):
-        names = {known.lower(): known for known in dir(module) if not known.startswith("_")}
-        names |= {known: known for known in _RISING if what == "metric"}
-        close = difflib.get_close_matches(name.lower(), names, n=1)
-        see = module.__name__.rpartition(".")[2]
-        hint = f": did you mean {names[close[0]]!r}?" if close else f", see keras.{see}"
-        raise ConfigError(f"there is no Keras {what} {name!r}{hint}") from None
-
-
-def _measured(metric: str, outputs: Sequence[str]) -> tuple[list[str], str]:
-    """Outputs of which a metric is taken, and its Keras name."""
-    output, _, name = metric.rpartition("/")
-    if output and output not in outputs:
-        raise ConfigError(f"`metric` names the output {output!r}, but the model has {list(outputs)}")
-    return ([output] if output else list(outputs)), name
-
-
-EVALUATION_BATCH = 200
-_REMEDY = "lower the learning rate or widen the narrowest sites"
 CHECKED_SAMPLES = 1024  # of which the classes are looked at before a study is made
-_RISING = ("accuracy", "acc", "cosine_similarity", "CosineSimilarity")
-_FALLING = ("crossentropy", "ce", "RootMeanSquaredError", "false_positives", "false_negatives", "FalsePositives",
-            "FalseNegatives", "mean", "sum", "Mean", "Sum")  # fmt: skip
 
 
 class _Follow(keras.callbacks.Callback):
@@ -290,13 +262,15 @@ class _Follow(keras.callbacks.Callback):
         self,
         session: Session,
         recipe: Training,
+        data: Data,
         train: Batches,
         history: History,
         report: Report | None,
         keep_best: bool,
     ) -> None:
         super().__init__()
-        self._session, self._recipe, self._train, self._history = session, recipe, train, history
+        self._session, self._recipe, self._data, self._train = session, recipe, data, train
+        self._history = history
         self._report, self._keep_best = report, keep_best
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -305,13 +279,18 @@ class _Follow(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = self._session.logs(logs or {})
-        loss, after = values.get("loss", math.nan), f"in epoch {epoch + 1}: {_REMEDY}"
+        loss, after = values.get("loss", math.nan), f"in epoch {epoch + 1}: {REMEDY}"
         if not math.isfinite(loss):
             raise TrainingError(f"the loss became {loss} {after}")
         broken = [v.path for v in self.model.trainable_variables if not np.all(np.isfinite(_array(v)))]
         if broken:  # the loss needn't show it: a convolution that oneDNN fuses with a ReLU makes zeros of NaN
             raise TrainingError(f"weights of {broken[0]} became NaN or infinite {after}")
-        history, name = self._history, f"val_{self._session.metric}"
+        history, metric = self._history, self._session.metric
+        name = f"val_{metric}"
+        if metric in WHOLE:
+            values[name] = self._session.whole(self._data, self._data.validation, [metric])[metric]
+            if logs is not None:
+                logs[name] = values[name]  # for the callbacks that follow
         history.epochs.append(values)
         if history.best_epoch < 0 or values[name] > history.epochs[history.best_epoch][name]:
             history.best_epoch = epoch

@@ -94,3 +94,34 @@ def test_batches_out_of_turn_are_an_error():
     _ = batches[0]
     with pytest.raises(IndexError, match="one after another"):
         _ = batches[2]
+
+
+FILES = np.stack([np.arange(20) // 4, np.zeros(20, int)], axis=1)
+RECONSTRUCTED = Data(*(Split(X, FILES) for _ in range(3)), prepare=lambda x: 2 * x + 1, reconstructs=True)
+
+
+def louder(x, rng):
+    x += rng.normal(size=x.shape)  # in place, as a user may
+    return x
+
+
+def test_where_inputs_are_reconstructed_targets_are_prepared_and_not_augmented():
+    plain = Batches(RECONSTRUCTED, RECONSTRUCTED.train, 8, 1)
+    augmented = Batches(RECONSTRUCTED, RECONSTRUCTED.train, 8, 1, augment=augmenter(louder))
+    for (x, y), (changed, target) in zip(epoch(plain, 0), epoch(augmented, 0), strict=True):
+        assert np.array_equal(x, y)
+        assert np.array_equal(target, x)
+        assert not np.allclose(changed, x)
+    first = np.random.default_rng((1, 0)).permutation(20)[:8]
+    np.testing.assert_allclose(plain[0][1], 2 * X[first] + 1, rtol=1e-6)
+
+
+def test_class_weights_are_refused_where_inputs_are_reconstructed():
+    with pytest.raises(ConfigError, match="`class_weights` weighs classes, but the data `reconstructs`"):
+        weigher("balanced", RECONSTRUCTED)
+
+
+def test_a_stream_of_wrong_files_is_refused_where_it_is_read():
+    data = Data(lambda: [(X, Y)], RECONSTRUCTED.validation, None, reconstructs=True)
+    with pytest.raises(DataError, match=r"`y` must hold integers of shape \(n, 2\)"):
+        _ = Batches(data, data.train, 8)[0]

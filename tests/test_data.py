@@ -75,3 +75,29 @@ def test_spread_samples_are_of_all_classes_of_sorted_data():
     assert np.bincount(chosen.y).tolist() == [4] * 10
     assert (chosen.x[0], chosen.x[-1]) == (0, 999)
     assert split.spread(1000) is split
+
+
+FILES = np.array([[0, 0], [0, 0], [1, 1], [1, 1]])
+
+
+def test_data_that_reconstructs_has_another_fingerprint():
+    split = Split(np.arange(12.0).reshape(4, 3), FILES)
+    data = Data(split, split, split)
+    assert replace(data, reconstructs=True).fingerprint != data.fingerprint
+    assert [replace(data, test=split.head(2)).part(part) for part in (data.train, split.head(1))] == ["train", "given"]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.arange(4), r"integers of shape \(n, 2\), .* but got int64 of shape \(4,\)"),
+        (FILES.astype(float), r"but got float64 of shape \(4, 2\)"),
+        (FILES[:, [0, 0, 1]], r"shape \(4, 3\)"),
+        ((FILES, FILES), "but got tuple"),
+        (FILES + 1, "1 of an anomalous file, 0 of a normal one, but has 2"),
+    ],
+)
+def test_files_that_cannot_be_told_are_refused(y, message):
+    good, wrong = Split(np.zeros((4, 3)), FILES), Split(np.zeros((4, 3)), y)
+    with pytest.raises(DataError, match=message):
+        Data(good, good, wrong, reconstructs=True)

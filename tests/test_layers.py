@@ -38,6 +38,7 @@ TABLE = (
     ("spacefile",),
     ("seeds",),
     ("batches", "distillation", "metrics"),
+    ("measuring",),
     ("training",),
     ("floatmodel",),
     ("methods",),

@@ -19,8 +19,8 @@ from tests.realdata import write_cifar10, write_fashion_mnist, write_fsdd, write
 
 FILES = sorted((Path(__file__).parents[1] / "spaces").glob("*.py"))
 KERNELS = {
-    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "mbv1": 28, "mbv2": 54, "mbv2_half": 54, "mobilenet": 28,
-    "mobilenetv3large": 64, "resnet8": 10, "vgg16": 15,
+    "cnn": 2, "digits": 6, "ds_cnn": 10, "efficientnetb0": 82, "fc_autoencoder": 10, "mbv1": 28, "mbv2": 54,
+    "mbv2_half": 54, "mobilenet": 28, "mobilenetv3large": 64, "resnet8": 10, "vgg16": 15,
 }  # fmt: skip
 
 
@@ -45,6 +45,7 @@ SMALL = {
     "digits": ((8, 8, 1), {"validation": 32, "test": 1700}),
     "ds_cnn": ((49, 10, 1), {"train": 64}),
     "efficientnetb0": ((32, 32, 3), {"train": 64, "validation": 32, "size": 32}),
+    "fc_autoencoder": ((640,), {}),
     "mbv1": ((32, 32, 3), datasets.visual_wake_words),
     "mbv2": ((32, 32, 3), {"train": 64, "validation": 32, "size": 32}),
     "mbv2_half": ((32, 32, 3), {"size": 32}),
@@ -53,7 +54,7 @@ SMALL = {
     "resnet8": ((16, 16, 3), {"train": 64, "validation": 32}),
     "vgg16": ((32, 32, 3), {"validation": 32}),
 }
-QUICK = ("cnn", "digits", "ds_cnn", "resnet8")
+QUICK = ("cnn", "digits", "ds_cnn", "fc_autoencoder", "resnet8")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def small_data(name, load, shared, folder):
     elif wanted is datasets.visual_wake_words:
         write_images(shared, folder / "vw_coco2014_96", ("non_person", "person"), 40)
         return wanted(size=shape[0])
-    elif name == "ds_cnn":
+    elif name in ("ds_cnn", "fc_autoencoder"):
         write_fsdd(shared, folder)
     elif name in ("cnn", "mobilenet", "vgg16"):
         write_fashion_mnist(folder)
@@ -97,9 +98,11 @@ def test_a_ready_space_goes_all_the_way_on_small_real_data(path, shared, tmp_pat
     monkeypatch.setenv("MPSEARCH_DATA", str(tmp_path))
     file, (shape, _) = load_space_file(path), SMALL[path.stem]
     data = small_data(path.stem, file.task.data, shared, tmp_path)
-    model = functools.partial(file.task.model, input_shape=shape)
     assert data.inputs(data.train.x[:2]).shape == (2, *shape)
-    assert set(np.unique(data.train.y)) == set(range(model().output_shape[-1]))
+    model = file.task.model
+    if not data.reconstructs:
+        model = functools.partial(model, input_shape=shape)
+        assert set(np.unique(data.train.y)) == set(range(model().output_shape[-1]))
     recipes = {
         name: replace(recipe, epochs=1, batch_size=32)
         for name, recipe in (
@@ -108,9 +111,15 @@ def test_a_ready_space_goes_all_the_way_on_small_real_data(path, shared, tmp_pat
             ("finetuning", file.task.finetune_recipe),
         )
     }
-    study = mpsearch.search(model, data, file.space, trials=2, name=path.stem, quiet=True, **recipes)
+    task = file.task
+    study = mpsearch.search(
+        model, data, file.space, trials=2, name=path.stem, loss=task.loss, metric=task.metric,
+        further_metrics=task.further_metrics, quiet=True, **recipes,
+    )  # fmt: skip
     assert [record.state for record in study.study.records()] == [State.COMPLETE, State.COMPLETE]
-    assert study.finetune().epochs == 1
+    tuned = study.finetune()
+    assert tuned.epochs == 1
+    assert set(tuned.further) == set(task.further_metrics)
     study.export(tmp_path / "out")
     assert (tmp_path / "out" / "model.keras").is_file()
 

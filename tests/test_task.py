@@ -131,3 +131,15 @@ def test_a_model_with_several_inputs_and_outputs_is_searched(tiny_file, tiny_eng
     assert wide.metric == wide.history.best("val_digit/accuracy") > 0.25
     assert abs(wide.metric - engine.float_metric()) < 0.2
     assert wide.history.epochs[0]["loss"] != narrow.history.epochs[0]["loss"]
+
+
+@pytest.mark.parametrize("further", [("accuracy",), ("mae", "mae")])
+def test_further_metrics_are_each_another(tiny_engine, further):
+    with pytest.raises(ConfigError, match=r"different from each other and from `metric`, .* beside 'accuracy'"):
+        dataclasses.replace(tiny_engine.task, further_metrics=further)
+
+
+@pytest.mark.parametrize("further", ["mae", ["mae"], (3,)])
+def test_further_metrics_are_a_tuple_of_names(tiny_engine, further):
+    with pytest.raises(ConfigError, match="`further_metrics` must be a tuple of names"):
+        dataclasses.replace(tiny_engine.task, further_metrics=further)

@@ -243,7 +243,12 @@ def test_several_outputs_have_losses_and_a_metric_by_name():
     assert logs["loss"] == pytest.approx(expected, rel=1e-4)
     history = session.fit(data, Training(epochs=8, batch_size=8, learning_rate=0.05), 0)
     assert history.best("val_kind/accuracy") > logs["kind/accuracy"]
-    assert Session(model, "adam", loss, "mse")._measured == ["kind_mse", "size_mse"]
+    judged = Session(model, "adam", loss, "kind/accuracy", further=("size/mse", "kind/SparseCategoricalAccuracy"))
+    further = judged.evaluate(data, data.validation)
+    kind, size = (np.asarray(o) for o in model([X, -X]))
+    assert further["size/mse"] == pytest.approx(np.mean((size - X[:, :1]) ** 2), rel=1e-4)
+    assert further["kind/SparseCategoricalAccuracy"] == further["kind/accuracy"]
+    assert further["kind/accuracy"] == pytest.approx(np.mean(kind.argmax(axis=1) == y))
     with pytest.raises(ConfigError, match="names the output 'sort'"):
         Session(model, "adam", loss, "sort/accuracy")
     with pytest.raises(ConfigError, match=r"`loss` names the outputs \['kind'\]"):
@@ -295,6 +300,14 @@ def test_the_outputs_of_a_model_are_named_by_its_keys_or_layers():
         ({"metric": "mse"}, r"must rise from 0 \(bad\) to 1 \(good\), but 'mse' falls"),
         ({"metric": "RootMeanSquaredError"}, "falls as a model gets better"),
         ({"metric": "MeanIoU"}, "no Keras metric 'MeanIoU'"),
+        ({"metric": "log_cosh_error"}, "falls as a model gets better"),
+        ({"metric": "Mean"}, "or does neither"),
+        ({"metric": "auc_by_fil"}, "did you mean 'auc_by_file'"),
+        ({"metric": "auc_by_file"}, r"'auc_by_file' judges reconstructions .* reconstructs=True"),
+        ({"further_metrics": ("pauc_by_file",)}, "'pauc_by_file' judges reconstructions"),
+        ({"further_metrics": ("precison",)}, "did you mean 'Precision'"),
+        ({"further_metrics": ("Sum",)}, "'Sum' rises or falls as a model gets better isn't known"),
+        ({"further_metrics": ("logits/mae",)}, "names the output 'logits'"),
         ({"loss": "sparse_categorical_crosentropy"}, "did you mean"),
         ({"training": Training(optimizer="adm")}, "no Keras optimizer 'adm': did you mean 'Adam'"),
         ({"finetuning": Training(optimizer="nothing")}, "see keras.optimizers"),

@@ -142,6 +142,7 @@ def finetune(
 ) -> None:
     """Train configs for longer and judge them on the test split."""
     from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.tables import finetuned_rows
     from mpsearch.config import parse_alpha
     from mpsearch.progress import EpochProgress
     from mpsearch.records import config_to_tune
@@ -154,6 +155,7 @@ def finetune(
         config_to_tune(record, changed)
     import_tensorflow()
     from mpsearch.finetuning import finetune as finetune_trial
+    from mpsearch.metrics import direction
 
     engine = open_engine(opened, quiet or as_json, accept_change, () if changed is None else (changed,))
     results = []
@@ -163,22 +165,12 @@ def finetune(
     if as_json:
         print_json([result.to_json() for result in results])
         return
-    rows = [
-        {
-            "trial": r.trial,
-            "before": r.before,
-            "validation": r.validation,
-            "test": r.test,
-            "bits": r.total_bits,
-            "δ": f"{r.delta:+.2%}",
-            "score": r.score,
-            "best epoch": r.best_epoch + 1,
-            "seconds": round(r.seconds),
-        }
-        for r in results
-    ]
+    directions = {metric: direction(metric) for metric in engine.task.further_metrics}
+    rows = finetuned_rows(results, directions)
     print_table(rows, f"{name}, fine-tuned: {opened.provenance.metric}", spare=["seconds"])
     print("before: validation with the trial's weights; best epoch 0: no epoch was better, these are kept")
+    if directions:
+        print("↑ ↓: further metrics on the test split, and whether they rise or fall as a model gets better")
     for r in results:
         print(f"trial {r.trial}: {r.folder}")
 
@@ -250,9 +242,10 @@ def export(
                 f"note: trial {record.number} has another fine-tuning, {'as searched' if other is None else other}; "
                 f"to export that: mpsearch export {name} --trial {record.number}{flag} --out {out} --force"
             )
+    top1 = verification.top1_agreement
     print(
         f"verified on {verification.samples} validation samples: codes of {verification.kernels} kernels identical, "
-        f"top-1 agreement {verification.top1_agreement:.2%}, largest difference "
+        f"{'' if top1 is None else f'top-1 agreement {top1:.2%}, '}largest difference "
         f"{verification.largest_difference:.1e} of the "
         f"outputs' spread ({verification.boundary_samples} samples with a value on a rounding boundary aside)"
     )

@@ -1,7 +1,7 @@
 """What tables show of trials and configs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpsearch.cli.common import counted
@@ -9,9 +9,11 @@ from mpsearch.cli.output import print_table
 from mpsearch.records import TrialRecord
 
 if TYPE_CHECKING:
+    from mpsearch.finetuning import FineTuned
     from mpsearch.ranking import Candidate
     from mpsearch.study import Study
 
+ARROWS = {"rises": "↑", "falls": "↓"}
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 SPARE = ("epochs", "seconds", "origin")
@@ -46,9 +48,10 @@ def print_candidates(candidates: "Sequence[Candidate]", metric: str, title: str)
             print(f"trial {candidate.record.number}: {failed} failed; the mean is of the others")
         for tuned in candidate.finetuned:
             changed = "" if tuned["changed_alpha"] is None else f" with {tuned['changed_alpha']}"
+            further = "".join(f", {name} {value:.4f}" for name, value in tuned.get("further", {}).items())
             print(
                 f"trial {candidate.record.number}, fine-tuned{changed}: {metric} {tuned['validation']:.4f} on "
-                f"validation, {tuned['test']:.4f} on test, gap {gap(tuned):+.4f}"
+                f"validation, {tuned['test']:.4f} on test, gap {gap(tuned):+.4f}{further}"
             )
 
 
@@ -106,6 +109,30 @@ def trial_rows(records: Sequence[TrialRecord], metric: str) -> list[dict[str, An
             "origin": record.origin,
         }
         for record in records
+    ]
+
+
+def finetuned_rows(results: "Sequence[FineTuned]", directions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each fine-tuning.
+
+    Args:
+        results: of one task.
+        directions: what each of its further metrics does as a model gets better, "rises" or "falls", by name.
+    """
+    return [
+        {
+            "trial": result.trial,
+            "before": result.before,
+            "validation": result.validation,
+            "test": result.test,
+            **{f"{name} {ARROWS[directions[name]]}": value for name, value in result.further.items()},
+            "bits": result.total_bits,
+            "δ": f"{result.delta:+.2%}",
+            "score": result.score,
+            "best epoch": result.best_epoch + 1,
+            "seconds": round(result.seconds),
+        }
+        for result in results
     ]
 
 

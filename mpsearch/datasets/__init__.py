@@ -7,7 +7,9 @@ from mpsearch.datasets.cifar10 import CIFAR10_CLASSES, cifar10
 from mpsearch.datasets.cifar10_vww import cifar10_vww
 from mpsearch.datasets.digits import digits
 from mpsearch.datasets.fsdd import fsdd
+from mpsearch.datasets.fsdd_anomalies import fsdd_anomalies
 from mpsearch.datasets.image_folder import image_folder
+from mpsearch.datasets.machine_sounds import machine_sounds
 from mpsearch.datasets.mnist import FASHION_CLASSES, fashion_mnist, mnist
 from mpsearch.datasets.speech_commands import SPEECH_COMMANDS, speech_commands
 from mpsearch.datasets.visual_wake_words import WAKE_WORDS, visual_wake_words
@@ -22,7 +24,9 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "fsdd",
+    "fsdd_anomalies",
     "image_folder",
+    "machine_sounds",
     "mnist",
     "speech_commands",
     "visual_wake_words",

@@ -11,8 +11,10 @@ from mpsearch.errors import DataError, MissingPackageError
 FRAMES, COEFFICIENTS = 49, 10  # of a clip of one second
 MFCC = 1  # version of `mfcc`, by which features in a cache are told from others
 _MELS, _LOWEST, _HIGHEST = 40, 20.0, 4000.0  # mel bands, and where they begin and end in Hz
-_STEP = 256  # clips looked at in one go
+_STEP, _FRAMES_STEP = 256, 65536  # clips and frames looked at in one go
 _FLOOR = 1e-6  # added to energies before the logarithm
+MEL_BANDS, JOINED = 128, 5  # of a frame of a machine's sound; neighbouring frames joined to one sample
+LOG_MEL = 1  # version of `log_mel`, as `MFCC`
 
 
 def mfcc(clips: np.ndarray, rate: int) -> np.ndarray:
@@ -76,6 +78,76 @@ class Standardized:
         """Shape (n, frames, coefficients, 1) to the same."""
         means, deviations = (np.array(values, dtype=np.float32) for values in (self.means, self.deviations))
         return np.asarray((x - means[:, np.newaxis]) / deviations[:, np.newaxis])
+
+
+def log_mel(samples: np.ndarray, rate: int, window: int, hop: int) -> np.ndarray:
+    """Log-mel frames as DCASE 2020 task 2 and MLPerf Tiny's anomaly detection have them.
+
+    Power spectra under Hann windows, whose centres are `hop` samples apart from the first sample on (the ends are
+    mirrored), in 128 mel bands from 0 Hz to rate / 2 (Slaney's scale and areas), in dB: 10·log10(power + 2^-52).
+
+    Args:
+        samples: a recording, shape (samples,), float32 in [-1, 1]; longer than half a window.
+        rate: samples a second.
+        window, hop: in samples.
+
+    Returns:
+        Shape (1 + samples // hop, 128), float32.
+
+    Raises:
+        DataError: the recording is too short.
+        MissingPackageError: librosa isn't installed.
+
+    Source: Y. Koizumi et al., DCASE2020 Challenge Task 2, DCASE Workshop 2020, section 4 (the baseline);
+    `training/anomaly_detection/common.py` of github.com/mlcommons/tiny.
+    """
+    if len(samples) <= window // 2:
+        raise DataError(f"a recording must be longer than {window // 2} samples, half a window, but has {len(samples)}")
+    power = _package("librosa").feature.melspectrogram(
+        y=samples, sr=rate, n_fft=window, hop_length=hop, n_mels=MEL_BANDS, power=2.0, pad_mode="reflect"
+    )
+    return np.asarray(10 * np.log10(power.T + np.finfo(np.float64).eps), dtype=np.float32)
+
+
+def joined_frames(frames: np.ndarray) -> np.ndarray:
+    """Each 5 neighbouring frames of a recording as one sample, the first one first: shape (n, 128) to (n - 4, 640).
+
+    Args:
+        frames: 5 at least.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(frames, JOINED, axis=0)  # (n - 4, 128, 5)
+    return windows.transpose(0, 2, 1).reshape(len(windows), -1)
+
+
+@dataclass(frozen=True)
+class StandardizedFrames:
+    """Brings each mel band of joined frames to mean 0 and one deviation.
+
+    Attributes:
+        means, deviations: of the bands before; the deviation of a band that never changes counts as 1.
+        deviation: afterwards.
+    """
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    deviation: float
+
+    @classmethod
+    def of(cls, frames: np.ndarray, deviation: float) -> "StandardizedFrames":
+        """By frames of shape (n, bands)."""
+        if not deviation > 0:
+            raise DataError(f"`deviation` must be positive, but got {deviation!r}")
+        means = frames.mean(0, np.float64)
+        steps = range(0, len(frames), _FRAMES_STEP)
+        squares = sum(np.square(frames[start : start + _FRAMES_STEP] - means).sum(0) for start in steps)
+        found = np.sqrt(squares / len(frames))
+        return cls(tuple(means.tolist()), tuple(np.where(found > 0, found, 1.0).tolist()), float(deviation))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Shape (n, frames · bands) to the same."""
+        means = np.array(self.means, dtype=np.float32)
+        factors = np.array(self.deviation / np.array(self.deviations), dtype=np.float32)
+        return np.asarray((x.reshape(len(x), -1, len(means)) - means) * factors).reshape(x.shape)
 
 
 def read_wav(path: Path, rate: int) -> np.ndarray:

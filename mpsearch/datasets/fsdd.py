@@ -1,6 +1,8 @@
 """Free Spoken Digit Dataset: 3,000 recordings of the digits 0 to 9 by six speakers."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,6 +44,63 @@ def fsdd(train: int | None = None) -> Data:
     Source: Z. Jackson et al., Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset,
     CC BY-SA 4.0.
     """
+    found = recordings()
+    labels = found.labels
+    features = kept(f"fsdd-mfcc{MFCC}-{found.digest}", lambda: mfcc(_clips(found), RATE))
+
+    def split(chosen: np.ndarray) -> Split:
+        indices = np.flatnonzero(chosen)
+        order = indices[alternating(labels[indices])]
+        return Split(features[order], labels[order])
+
+    rest = split(found.of("train"))
+    prepare = Standardized.of(rest.x)
+    if train is not None and not 1 <= train <= len(rest):
+        raise DataError(f"`1 <= train <= {len(rest)}` must hold, but got {train}")
+    train_split = rest.head(train or len(rest))
+    validation, test = split(found.of("validation")), split(found.of("test"))
+    return Data(train_split, validation, test, prepare=prepare, name="fsdd")
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The whole data set.
+
+    Attributes:
+        pcm: samples of all recordings, one after another, int16.
+        offsets: where each begins, and the last one ends; shape (n + 1,).
+        labels: digits, int64, shape (n,).
+        takes: number of the speaker's recording of the digit, from 0; shape (n,).
+    """
+
+    pcm: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    takes: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sounds, 16 hex digits."""
+        return hashlib.sha256(self.pcm.tobytes() + self.offsets.tobytes()).hexdigest()[:16]
+
+    def of(self, part: str) -> np.ndarray:
+        """Which recordings are of a part, "train", "validation" or "test"; shape (n,), bool."""
+        test, validation = np.isin(self.takes, TEST_TAKES), np.isin(self.takes, VALIDATION_TAKES)
+        return np.asarray({"train": ~(test | validation), "validation": validation, "test": test}[part])
+
+    def sounds(self) -> Iterator[np.ndarray]:
+        """Each recording, float32 in [-1, 1]."""
+        for start, stop in pairwise(self.offsets):
+            yield self.pcm[start:stop].astype(np.float32) / 2**15
+
+
+def recordings() -> Recordings:
+    """The recordings of `fsdd_8khz.npz`.
+
+    Raises:
+        DataMissingError: the archive is in no data folder.
+        DataError: it is malformed.
+    """
     path = find_file(_FILE)
     if path is None:
         looked = ", ".join(str(folder) for folder in data_folders())
@@ -51,22 +110,7 @@ def fsdd(train: int | None = None) -> Data:
             "made of the WAV files of github.com/Jakobovski/free-spoken-digit-dataset"
         )
     found = _read(path)
-    digest = hashlib.sha256(found["pcm"].tobytes() + found["offsets"].tobytes()).hexdigest()[:16]
-    features = kept(f"fsdd-mfcc{MFCC}-{digest}", lambda: mfcc(_clips(found["pcm"], found["offsets"]), RATE))
-    labels, takes = found["labels"].astype(np.int64), found["takes"]
-
-    def split(chosen: np.ndarray) -> Split:
-        indices = np.flatnonzero(chosen)
-        order = indices[alternating(labels[indices])]
-        return Split(features[order], labels[order])
-
-    held_out = {"test": np.isin(takes, TEST_TAKES), "validation": np.isin(takes, VALIDATION_TAKES)}
-    rest = split(~(held_out["test"] | held_out["validation"]))
-    prepare = Standardized.of(rest.x)
-    if train is not None and not 1 <= train <= len(rest):
-        raise DataError(f"`1 <= train <= {len(rest)}` must hold, but got {train}")
-    train_split = rest.head(train or len(rest))
-    return Data(train_split, split(held_out["validation"]), split(held_out["test"]), prepare=prepare, name="fsdd")
+    return Recordings(found["pcm"], found["offsets"], found["labels"].astype(np.int64), found["takes"])
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -88,7 +132,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _clips(pcm: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _clips(found: Recordings) -> np.ndarray:
     """Recordings of one second each, shape (n, RATE), float32 in [-1, 1]."""
-    parts = [of_length(pcm[start:stop], RATE) for start, stop in pairwise(offsets)]
-    return np.stack(parts).astype(np.float32) / 2**15
+    return np.stack([of_length(sound, RATE) for sound in found.sounds()])

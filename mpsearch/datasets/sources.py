@@ -226,6 +226,15 @@ _ALL = (
         roots=("fsdd_8khz.npz",),
     ),
     Source(
+        name="fsdd_anomalies",
+        about="the recordings of fsdd, some digits as anomalies",
+        origin="github.com/Jakobovski/free-spoken-digit-dataset",
+        licence="CC BY-SA 4.0",
+        layout="as fsdd",
+        by_hand="as fsdd: mpsearch data fsdd",
+        roots=("fsdd_8khz.npz",),
+    ),
+    Source(
         name="speech_commands",
         about="105,829 spoken words, 16 kHz, 12 classes",
         origin="arXiv:1804.03209",
@@ -264,13 +273,13 @@ _ALL = (
         size=234_810_765,
     ),
     Source(
-        name="toycar",
-        about="sounds of toy cars, some of them broken, 16 kHz; not loaded by mpsearch.datasets yet",
+        name="machine_sounds",
+        about="sounds of toy cars (ToyCar), some of them broken, 16 kHz",
         origin="zenodo.org/records/3678171, DCASE 2020 challenge, task 2",
         licence="CC BY-NC-SA 4.0",
         layout="folders train (normal sounds) and test (normal and anomalous ones) with their WAV files",
         by_hand="unpack dev_data_ToyCar.zip into MPSEARCH_DATA",
-        roots=("ToyCar",),
+        roots=("ToyCar", "dev_data/ToyCar", "dcase2020_task2/ToyCar"),
         needs=(("train",), ("test",)),
         here=True,
         downloads=(

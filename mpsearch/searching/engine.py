@@ -13,7 +13,7 @@ import numpy as np
 from mpsearch.batches import Ends
 from mpsearch.config import Alpha, Config
 from mpsearch.data import Data
-from mpsearch.errors import ConfigError
+from mpsearch.errors import ConfigError, TrainingError
 from mpsearch.floatmodel import float_model
 from mpsearch.goal import Goal
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
@@ -22,6 +22,8 @@ from mpsearch.searching.scoring import Costs, Scoring
 from mpsearch.spacefile import SpaceFile
 from mpsearch.task import Distillation, Task, Training
 from mpsearch.training import History, Report, Session
+
+_ROUNDING = 1e-6  # of a metric, which is a sum in float32
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Engine:
                 self._ends,
                 recipe.distillation,
                 self.network.float_model,
+                self.task.further_metrics,
             )
         return self._sessions[key]
 
@@ -134,7 +137,7 @@ class Engine:
             start: weights and ranges to start from in place of the float weights.
 
         Raises:
-            TrainingError: the loss became NaN or infinite.
+            TrainingError: the loss became NaN or infinite, or the metric of an epoch isn't between 0 and 1.
         """
         started = time.perf_counter()
         recipe = recipe or self.task.training
@@ -144,8 +147,16 @@ class Engine:
         session = self.session(recipe)
         if recipe.warmup_epochs:
             callbacks = [WarmUp(self.network, config, recipe), *callbacks]
-        history = session.fit(self.data, recipe, seed, report, keep_best=True, callbacks=callbacks)
-        metric = history.best(f"val_{self.task.metric}")
+        name = f"val_{self.task.metric}"
+
+        def checked(epoch: int, logs: dict[str, float]) -> None:
+            if not _is_bounded(logs[name]):
+                raise TrainingError(self._out_of_bounds(logs[name], f"epoch {epoch + 1}"))
+            if report is not None:
+                report(epoch, logs)
+
+        history = session.fit(self.data, recipe, seed, checked, keep_best=True, callbacks=callbacks)
+        metric = history.best(name)
         assert history.best_state is not None
         return Outcome(metric, history, time.perf_counter() - started, history.best_state)
 
@@ -157,13 +168,21 @@ class Engine:
         """
         self.network.set_config(None)
         session = self.session(self.task.training)
-        found = session.evaluate(self.data, self.data.validation)[self.task.metric]
-        if not 0.0 <= found <= 1.0:
-            raise ConfigError(
-                f"`metric` must lie between 0 (bad) and 1 (good), but {self.task.metric!r} of the float model is "
-                f"{found:g}"
-            )
+        found = session.evaluate(self.data, self.data.validation, further=False)[self.task.metric]
+        if not _is_bounded(found):
+            raise ConfigError(self._out_of_bounds(found, "the float model"))
         return found
+
+    def _out_of_bounds(self, value: float, where: str) -> str:
+        return (
+            f"`metric` must lie between 0 (bad) and 1 (good), but {self.task.metric!r} of {where} is {value:g}: no "
+            "score can be made of it, take another metric"
+        )
+
+
+def _is_bounded(metric: float) -> bool:
+    """Whether a metric lies between 0 and 1, but for rounding."""
+    return -_ROUNDING <= metric <= 1.0 + _ROUNDING
 
 
 class WarmUp(keras.callbacks.Callback):

@@ -1,9 +1,13 @@
 """Tables: readable at any width, cells taken literally."""
 
+from pathlib import Path
+
 import pytest
 
 from mpsearch.cli.output import UNBOUNDED, table_text
-from mpsearch.cli.tables import print_candidates, remarks, sparkline, trial_rows
+from mpsearch.cli.tables import finetuned_rows, print_candidates, remarks, sparkline, trial_rows
+from mpsearch.config import Config
+from mpsearch.finetuning import FineTuned
 from mpsearch.ranking import Candidate
 from mpsearch.records import State, TrialRecord
 
@@ -81,8 +85,9 @@ def test_a_sparkline_goes_from_its_lowest_to_its_highest_value():
 
 def test_means_come_with_their_intervals_and_gaps_with_their_sign(capsys):
     tuned = {"validation": 0.98, "test": 0.95, "changed_alpha": "auto_po2"}
+    again = {**tuned, "changed_alpha": None, "further": {"AUC": 0.75, "mae": 1.5}}
     print_candidates(
-        [Candidate(RECORDS[0], (1.0, 1.1, 1.2), (0.9, 0.9, 0.9), failed=1, finetuned=(tuned,)),
+        [Candidate(RECORDS[0], (1.0, 1.1, 1.2), (0.9, 0.9, 0.9), failed=1, finetuned=(tuned, again)),
          Candidate(RECORDS[2], (1.05,), (0.9,))],
         "accuracy", "best",
     )  # fmt: skip
@@ -91,4 +96,15 @@ def test_means_come_with_their_intervals_and_gaps_with_their_sign(capsys):
     assert "1.0500 ±" not in out
     assert "state" not in out  # a ranking has complete trials alone
     assert "trial 0: 1 repeat failed" in out
-    assert "trial 0, fine-tuned with auto_po2: accuracy 0.9800 on validation, 0.9500 on test, gap +0.0300" in out
+    assert "trial 0, fine-tuned with auto_po2: accuracy 0.9800 on validation, 0.9500 on test, gap +0.0300\n" in out
+    assert "0.9500 on test, gap +0.0300, AUC 0.7500, mae 1.5000\n" in out
+
+
+def test_further_metrics_are_shown_with_their_directions():
+    result = FineTuned(
+        trial=3, config=Config({}), before=0.5, validation=0.6, test=0.7, score=0.8, total_bits=12, delta=0.1, epochs=5,
+        best_epoch=2, seconds=9.0, folder=Path("x"), further={"AUC": 0.75, "mae": 1.5},
+    )  # fmt: skip
+    (row,) = finetuned_rows([result], {"AUC": "rises", "mae": "falls"})
+    assert (row["AUC ↑"], row["mae ↓"], row["best epoch"], row["δ"]) == (0.75, 1.5, 3, "+10.00%")
+    assert list(row)[3:6] == ["test", "AUC ↑", "mae ↓"]

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from mpsearch.datasets.audio import COEFFICIENTS, FRAMES, mfcc, of_length, read_wav
+from mpsearch.datasets.audio import (
+    COEFFICIENTS,
+    FRAMES,
+    StandardizedFrames,
+    joined_frames,
+    log_mel,
+    mfcc,
+    of_length,
+    read_wav,
+)
 from mpsearch.errors import DataError, MissingPackageError
 
 
@@ -69,3 +78,43 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(MissingPackageError, match=r"audio data needs soundfile: pip install 'mpsearch\[audio\]'"):
         read_wav(tmp_path / "a.wav", 16000)
+
+
+@pytest.mark.parametrize(("rate", "window", "hop"), [(16000, 1024, 512), (8000, 512, 128)])
+def test_log_mel_frames_are_those_of_their_definition(rate, window, hop):
+    """By a plain Fourier sum and triangles on Slaney's mel scale, which is linear up to 1 kHz and logarithmic above."""
+
+    def hertz(mels):
+        return np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+
+    samples = np.random.default_rng(0).normal(0, 0.1, 5000).astype(np.float32)
+    padded = np.pad(samples.astype(np.float64), window // 2, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    frequencies = np.arange(window // 2 + 1)
+    wave = np.exp(-2j * np.pi * np.outer(np.arange(window), frequencies) / window)
+    starts = range(0, len(samples) + 1, hop)
+    power = np.stack([np.abs((padded[start : start + window] * hann) @ wave) ** 2 for start in starts])
+    top = 15 + 27 * np.log(rate / 2 / 1000) / np.log(6.4)
+    corners = hertz(np.linspace(0, top, 130))
+    bins = frequencies * rate / window
+    rising = (bins - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
+    falling = (corners[2:, None] - bins) / (corners[2:] - corners[1:-1])[:, None]
+    bands = np.maximum(0, np.minimum(rising, falling)) * (2 / (corners[2:] - corners[:-2]))[:, None]
+    expected = 10 * np.log10(power @ bands.T + np.finfo(np.float64).eps)
+    found = log_mel(samples, rate, window, hop)
+    assert found.shape == (1 + 5000 // hop, 128)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_silence_has_the_lowest_level_and_what_is_too_short_is_refused():
+    np.testing.assert_allclose(log_mel(np.zeros(2000, np.float32), 16000, 1024, 512), -156.5356, rtol=1e-5)
+    with pytest.raises(DataError, match="longer than 512 samples, half a window, but has 512"):
+        log_mel(np.zeros(512, np.float32), 16000, 1024, 512)
+
+
+def test_joined_frames_begin_with_the_first_and_bands_that_never_change_are_left_at_0():
+    frames = np.arange(28.0).reshape(7, 4)
+    assert joined_frames(frames).tolist() == [list(range(4 * i, 4 * i + 20)) for i in range(3)]
+    scaled = StandardizedFrames.of(np.array([[1.0, 5.0], [3.0, 5.0]]), 2.0)
+    assert scaled(np.array([[1.0, 5.0, 3.0, 6.0]])).tolist() == [[-2, 0, 2, 2]]

@@ -115,7 +115,7 @@ def zip_of(*names):
 
 def test_the_toy_cars_are_unpacked(here):
     names = ("ToyCar/train/normal_id_01_00000000.wav", "ToyCar/test/anomaly_id_01_00000000.wav")
-    path, _ = got("toycar", {"dev_data_ToyCar.zip": zip_of(*names)})
+    path, _ = got("machine_sounds", {"dev_data_ToyCar.zip": zip_of(*names)})
     assert sorted(str(file.relative_to(here)) for file in path.rglob("*.wav")) == sorted(names)
 
 
@@ -126,7 +126,7 @@ def climbing_tar():
     return buffer.getvalue()
 
 
-CARS, PHOTOS = ("toycar", "dev_data_ToyCar.zip"), ("visual_wake_words", "vw_coco2014_96.tar.gz")
+CARS, PHOTOS = ("machine_sounds", "dev_data_ToyCar.zip"), ("visual_wake_words", "vw_coco2014_96.tar.gz")
 WRONG = {
     "up": (CARS, zip_of("../../climbed"), r"holds `\.\./\.\./climbed`, which lies outside of its folder"),
     "absolute": (CARS, zip_of("/tmp/climbed"), "holds `/tmp/climbed`, which lies outside"),
@@ -202,7 +202,7 @@ def test_a_full_disk_while_unpacking_is_the_disks_fault(here, monkeypatch):
 
     monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
     with pytest.raises(DataError, match=r"the disk of .* is full"):
-        got("toycar", {"dev_data_ToyCar.zip": zip_of("ToyCar/train/a.wav")})
+        got("machine_sounds", {"dev_data_ToyCar.zip": zip_of("ToyCar/train/a.wav")})
     assert nothing_is_left(here)
 
 
@@ -222,7 +222,7 @@ def test_a_part_in_the_present_folder_that_would_be_found_first_is_named(here, t
     (tmp_path / "elsewhere" / "ToyCar" / "train").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"^ToyCar is there, but lacks test: move it away"):
-        got("toycar", {"dev_data_ToyCar.zip": zip_of("ToyCar/train/a.wav", "ToyCar/test/a.wav")})
+        got("machine_sounds", {"dev_data_ToyCar.zip": zip_of("ToyCar/train/a.wav", "ToyCar/test/a.wav")})
 
 
 def test_a_data_folder_that_is_a_file_is_named(here, monkeypatch, tmp_path):
@@ -246,7 +246,7 @@ def test_of_two_downloads_at_once_the_first_stays(here):
 
 def test_each_loader_has_a_source_and_each_download_a_checksum():
     loaders = {name for name in datasets.__all__ if name.islower()}
-    assert set(SOURCES) == loaders | {"toycar"}  # whose loader is still to come
+    assert set(SOURCES) == loaders
     for source in SOURCES.values():
         assert bool(source.downloads) == bool(source.size)
         for one in source.downloads:
@@ -255,9 +255,7 @@ def test_each_loader_has_a_source_and_each_download_a_checksum():
             assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[kind]
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, source in SOURCES.items() if source.roots and n != "toycar"], ids=lambda name: name
-)
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.roots])
 def test_the_missing_error_names_the_command_where_there_is_a_download(here, name):
     with pytest.raises(DataMissingError) as error:
         getattr(datasets, name)()
@@ -278,4 +276,4 @@ def test_an_unknown_dataset_is_named_with_a_guess():
 
 def test_a_download_is_called_as_its_file():
     assert Download("https://a.example/b/c.zip", "md5:").file == "c.zip"
-    assert sources.SOURCES["toycar"].downloads[0].file == "dev_data_ToyCar.zip"
+    assert sources.SOURCES["machine_sounds"].downloads[0].file == "dev_data_ToyCar.zip"
