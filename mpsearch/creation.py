@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpsearch.aiming import check_methods
 from mpsearch.changes import (
     check_file,
     forgiving_of,
@@ -24,6 +25,7 @@ from mpsearch.data import Data
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.floatmodel import cached_weights, find_weights, float_model
 from mpsearch.folders import cache_folder
+from mpsearch.goal import Goal
 from mpsearch.methods import SAMPLERS, Value, check_method
 from mpsearch.network.sites import facts_of
 from mpsearch.provenance import Provenance
@@ -61,15 +63,17 @@ def provenance_of(
     pruner: str,
     sampler_options: Mapping[str, Value] | None = None,
     pruner_options: Mapping[str, Value] | None = None,
+    goal: Goal | None = None,
 ) -> Provenance:
     """What a study of `file` would be made of.
 
     Raises:
-        ConfigError: there is no such sampler, or it can't search this space; the task names a loss, metric or optimizer
-            that there isn't, or its class weights don't fit the data.
+        ConfigError: there is no such sampler, or it can't search this space or work towards the goal; the task names a
+            loss, metric or optimizer that there isn't, or its class weights don't fit the data.
     """
     check_method("sampler", sampler, SAMPLERS, sampler_options or {})
     check_space(sampler, distributions(space))
+    check_methods(goal or Goal(), sampler, pruner)
     check_task(file.task, file.task.build(), data)
     return Provenance(
         space_path=recorded_path(file.path),
@@ -90,6 +94,7 @@ def provenance_of(
         forgiving=dataclasses.asdict(file.forgiving),
         sampler_options=dict(sampler_options or {}),
         pruner_options=dict(pruner_options or {}),
+        goal=(goal or Goal()).to_json(),
     )
 
 

@@ -77,7 +77,7 @@ class Goal:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Goal":
         """The goal of `to_json`'s data; that of studies before there were goals is empty."""
-        return cls(**data)
+        return cls(**{**data, "costs": tuple(data.get("costs", ("bits",)))})
 
 
 def split_limits(given: Sequence[str], metric: str) -> tuple[dict[str, str], str | None]:

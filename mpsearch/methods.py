@@ -71,6 +71,7 @@ PRUNERS = {
     "median": Method(
         "stops a trial below the median of earlier ones at the same epoch",
         {"n_startup_trials": int, "n_warmup_steps": int, "interval_steps": int, "n_min_trials": int},
+        single_only=True,
     ),
     "percentile": Method(
         "stops a trial outside the best so many percent at the same epoch",
@@ -81,14 +82,22 @@ PRUNERS = {
             "interval_steps": int,
             "n_min_trials": int,
         },
+        single_only=True,
     ),
     "hyperband": Method(
         "successive halving in several brackets",
         {"min_resource": int, "max_resource": int, "reduction_factor": int},
+        single_only=True,
     ),
     "wilcoxon": Method(
         "stops a trial whose epochs are significantly worse than the best trial's",
         {"p_threshold": float, "n_startup_steps": int},
+        single_only=True,
+    ),
+    "dominated": Method(
+        "for the objective pareto: stops a trial that some earlier ones surpass at the same epoch and in each cost",
+        {"n_startup_trials": int, "n_warmup_steps": int, "n_dominating": int},
+        several_only=True,
     ),
 }  # fmt: skip
 

@@ -157,9 +157,10 @@ class Study(Trials):
         record = replace(earlier, number=number, answered_from=earlier.number, epochs=0, seconds=0.0)
         storage, trial_id = self._storage, self._id(number)
         storage.set_trial_user_attr(trial_id, "answered_from", earlier.number)
-        for epoch, logs in enumerate(earlier.curve):
-            storage.set_trial_intermediate_value(trial_id, epoch, logs["score"])
-        self._end(number, TrialState.COMPLETE, result_of(record), self._trials()[earlier.number].values)
+        was = self._trials()[earlier.number]
+        for epoch, value in was.intermediate_values.items():
+            storage.set_trial_intermediate_value(trial_id, epoch, value)
+        self._end(number, TrialState.COMPLETE, result_of(record), was.values)
         return record
 
     def keep(self, key: str, value: Any) -> None:

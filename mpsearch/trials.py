@@ -21,6 +21,7 @@ from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.resilience import ResilientStorage
 from mpsearch.searching.budgets import Budget
+from mpsearch.searching.dominated import COSTS
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.proposals import Proposer
 from mpsearch.searching.samplers import BY_NUMBER, GENETIC
@@ -330,6 +331,10 @@ class Trials:
                 system_attrs=dict(memory or {}),
             )
         )
+
+    def keep_costs(self, number: int, costs: Sequence[float]) -> None:
+        """Keep the objective's costs of a trial that begins, for pruning."""
+        self._storage.set_trial_user_attr(self._id(number), COSTS, list(costs))
 
     def renew(self, number: int, beat: int) -> None:
         """Tell that the process of a running trial lives."""

@@ -58,6 +58,7 @@ TABLE = (
     ("transfer",),
     ("queueing",),
     ("changes",),
+    ("aiming",),
     ("creation",),
     ("runners",),
     ("finetuning",),

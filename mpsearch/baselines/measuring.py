@@ -78,22 +78,22 @@ def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | No
     costs, name = engine.costs(row.config), engine.task.metric
     row.prepare()
     started = time.perf_counter()
-    validation = test = None
+    validation, test = None, dict[str, float]()
     epochs, extra, judging, note = 0, 0.0, 0.0, ""
     try:
         made = row.make(report)
         ended = time.perf_counter()
         session, data = made.engine.session(made.engine.task.training), made.engine.data
-        validation = session.evaluate(data, data.validation)[name]
+        validation = session.evaluate(data, data.validation, further=False)[name]
         if data.test is not None:
-            test = session.evaluate(data, data.test)[name]
+            test = session.evaluate(data, data.test)
         epochs, extra, note, judging = made.epochs, made.extra_seconds, made.note, time.perf_counter() - ended
     except TrainingError as error:
         ended, note = time.perf_counter(), str(error)
     return Baseline(
         name=row.name,
         validation=validation,
-        test=test,
+        test=test.get(name),
         parameter_bits=costs.parameter_bits,
         activation_bits=costs.activation_bits,
         delta=engine.delta(costs),
@@ -102,5 +102,6 @@ def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | No
         seconds=ended - started + extra,
         judging_seconds=judging,
         note=note,
+        further={further: test[further] for further in engine.task.further_metrics if further in test},
         key=key,
     )

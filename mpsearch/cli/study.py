@@ -1,5 +1,6 @@
 """The commands `mpsearch study …`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,9 @@ app = typer.Typer(
         "study create --space digits.py --name second --seed 1 --uniform 8",
         "study create --space digits.py --name genetic \\\n      --sampler nsga2 --sampler-option population_size=20",
         "study create --space digits.py --name pruned \\\n      --pruner percentile --pruner-option percentile=30",
+        "study create --space digits.py --name fits \\\n      --limit flash=12KB --limit ram=2KB --limit accuracy=0.95",
+        "study create --space digits.py --name front \\\n      --objective pareto --cost flash,ram --profile stm32l4r9",
+        "study create --space digits.py --name timed --cost latency \\\n      --latency-table measured.csv",
     )
 )
 def create(
@@ -71,15 +75,49 @@ def create(
             help="Try this width first, wherever menus have it, and the next wider elsewhere; may be repeated.",
         ),
     ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="score: metric · (1 + δ), with δ of one cost; pareto: the whole front of the metric and the costs.",
+        ),
+    ] = "score",
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of the objective; may be repeated, or a list such as flash,ram.",
+            show_default="bits",
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="No config beyond it is trained: flash=2MB, ram=500KB, latency=100ms; accuracy=0.8 is a least one. "
+            "May be repeated.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Hardware: its memory, speed and widths; a name or a .toml file."),
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV of measured layers, for the cost latency.")
+    ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a study of a space file; nothing is trained yet.
 
+    Costs: bits, parameter_bits, activation_bits, flash, ram, macs, bops, ebops, accumulator, rescaling, energy,
+    latency, and those that the space file registers.
+
     Seeds derive from the study's seed and a trial's place, so a study that was stopped and resumed, or broken off by
     Ctrl-C or a crash, gives the same trials as one in one go, with every sampler and pruner.
     """
     from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.tables import limit_rows
     from mpsearch.spacefile import find_space_file, load_space_file
 
     options = parse_options(sampler_option or []), parse_options(pruner_option or [])
@@ -89,13 +127,20 @@ def create(
     file = load_space_file(path)
     say_loading(as_json)
     import_tensorflow()
+    from mpsearch.aiming import make_goal, reachable, refuse_beyond
     from mpsearch.creation import provenance_of, resolve, uniform_config
     from mpsearch.study import create_study
 
     data = file.task.data()
     resolved = resolve(file, data)
+    costs = [name for text in cost or [] for name in text.split(",")]
+    table = None if latency_table is None else str(latency_table)
+    goal = make_goal(file, resolved, objective, costs, limit or [], profile, table)
+    budget, feasible = reachable(file, resolved, goal)
     uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform or []]
-    provenance = provenance_of(file, data, resolved, seed, sampler, pruner, *options)
+    for config, what in uniforms:
+        refuse_beyond(budget, config, what)
+    provenance = provenance_of(file, data, resolved, seed, sampler, pruner, *options, goal)
     study = create_study(name or path.stem, provenance, storage)
     for config, origin in uniforms:
         study.enqueue(resolved, config, origin)
@@ -107,6 +152,8 @@ def create(
     print(", ".join(counted(number, noun) for noun, number in counts.items()))
     for note in resolved.notes:
         print(note)
+    if feasible:
+        print_table(limit_rows(feasible), "limits")
     print(f"next: mpsearch study run {study.name}")
 
 

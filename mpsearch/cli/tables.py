@@ -11,6 +11,7 @@ from mpsearch.records import TrialRecord
 if TYPE_CHECKING:
     from mpsearch.finetuning import FineTuned
     from mpsearch.ranking import Candidate
+    from mpsearch.searching.budgets import Feasible
     from mpsearch.study import Study
 
 ARROWS = {"rises": "↑", "falls": "↓"}
@@ -150,6 +151,21 @@ def remarks(records: Sequence[TrialRecord]) -> list[str]:
             "scores compare with care"
         )
     return lines
+
+
+def limit_rows(feasible: "Sequence[Feasible]") -> list[dict[str, str]]:
+    """How far limits can be met, a row each."""
+    from mpsearch.costs.sizes import shown_size
+
+    return [
+        {
+            "limit": row.cost,
+            "at most": shown_size(row.most, row.unit),
+            "cheapest config": shown_size(row.least, row.unit),
+            "most of it": ", ".join(f"{name} ({shown_size(part, row.unit)})" for name, part in row.by),
+        }
+        for row in feasible
+    ]
 
 
 def config_rows(record: TrialRecord) -> list[dict[str, Any]]:

@@ -10,6 +10,9 @@ from mpsearch.config import Config
 from mpsearch.costs.specs import Specs
 from mpsearch.facts import ModelFacts
 
+TOLERANCE = 1e-9
+"""Part of a limit by which a cost may be beyond it: sums of floats aren't exact."""
+
 
 class Cost(ABC):
     """A cost of a model's configs.
@@ -50,6 +53,16 @@ class Cost(ABC):
         They add up to the cost, or the largest of them is it: see `is_maximum`.
         """
         return None
+
+    def beyond(self, specs: Specs, most: float) -> np.ndarray:
+        """How far configs are beyond a limit, in parts of it: float64 (configs, n), zeros inside.
+
+        Of a cost that is a maximum each operation beyond the limit counts, so that there is a way down from several
+        that are alike.
+        """
+        parts = self.parts(specs) if self.is_maximum else None
+        values = self.batch(specs)[:, None] if parts is None else parts[1]
+        return np.maximum((values - most * (1 + TOLERANCE)) / (most or 1.0), 0.0)
 
     @cached_property
     def columns(self) -> Mapping[str, int]:

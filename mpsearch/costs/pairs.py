@@ -39,6 +39,17 @@ class UnsupportedProducts(Cost):
     def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
         return [operation.name for operation in self.facts.operations], self._operations(specs)
 
+    def beyond(self, specs: Specs, most: float) -> np.ndarray:
+        """Of each operation, how many times the widths must double or halve until the device has the pair."""
+        found = np.zeros((len(specs), len(self.facts.operations)))
+        for number, operation in enumerate(self.facts.operations):
+            for product in operation.products:
+                kernel = np.log2(specs.widths[:, self.columns[product.kernel]])
+                read = np.log2(widest(specs, product.operand, self.columns))
+                away = [np.abs(kernel - np.log2(w)) + np.abs(read - np.log2(a)) for w, a in self._pairs]
+                found[:, number] += np.min(away, axis=0)
+        return found if most < 1 else super().beyond(specs, most)
+
     def _operations(self, specs: Specs) -> np.ndarray:
         found = np.zeros((len(specs), len(self.facts.operations)))
         for number, operation in enumerate(self.facts.operations):

@@ -17,6 +17,7 @@ import optuna
 
 from mpsearch.config import Config
 from mpsearch.errors import MpsearchError, StudyError
+from mpsearch.goal import Objective
 from mpsearch.leases import Pace, Watch, holding
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.job import Ending, Job
@@ -193,6 +194,9 @@ class Ledger:
         job = Job(asked.number, asked.config, derived_seed(self._study.provenance.seed, asked.sequence, "training"))
         with self._lock:
             self._open[job.number] = _Open(job, self._scoring.costs(job.config), time.perf_counter())
+        if self._scoring.goal.objective is Objective.PARETO and self._study.provenance.pruner != "none":
+            known = self._open[job.number].costs.to_json()
+            self._study.keep_costs(job.number, self._scoring.of_objective(known))
         self._progress.trial_started(job.number, job.config)
         return job, self._study.earlier(job.config.fingerprint)
 
@@ -211,7 +215,8 @@ class Ledger:
         score = self._scoring.score(logs[self._metric], trial.costs)
         trial.curve.append({**logs, "score": score})
         try:
-            pruned = self._study.report(number, epoch, score)
+            several = self._scoring.goal.objective is Objective.PARETO
+            pruned = self._study.report(number, epoch, logs[self._metric] if several else score)
         except optuna.exceptions.UpdateFinishedTrialError:  # it was taken for dead
             return True
         self._progress.epoch_ended(number, epoch, trial.curve[-1])

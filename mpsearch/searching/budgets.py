@@ -13,7 +13,7 @@ import numpy as np
 
 from mpsearch.config import Alpha, Config, QuantizerSpec
 from mpsearch.costs.accounting import made_of
-from mpsearch.costs.model import Cost
+from mpsearch.costs.model import TOLERANCE, Cost
 from mpsearch.costs.sizes import shown_size
 from mpsearch.errors import ConfigError
 from mpsearch.searching.arrays import SpecArrays
@@ -21,7 +21,6 @@ from mpsearch.searching.scoring import Scoring
 from mpsearch.space import ResolvedSpace
 
 ROUNDS = 64
-_TOLERANCE = 1e-9
 HOLDERS = 3  # operations or sites that are named, of those that make up most of a cost
 
 
@@ -46,7 +45,7 @@ class Feasible:
     @property
     def met(self) -> bool:
         """Whether the cheapest config meets the limit."""
-        return self.least <= self.most * (1 + _TOLERANCE)
+        return self.least <= self.most * (1 + TOLERANCE)
 
     def __str__(self) -> str:
         sign, held = ("≤", "") if self.met else (">", "")
@@ -72,19 +71,13 @@ class Budget:
     def excess(self, positions: np.ndarray) -> np.ndarray:
         """How far configs are beyond their limits, as sums of parts of the limits; 0 inside. float64 (configs,).
 
-        Of a cost that is a maximum each operation beyond the limit counts, so that there is a way down from several
-        that are alike.
-
         Args:
             positions: on the menus of the space's choices, integers (configs, choices).
         """
         specs = self._arrays.at(positions, any(cost.needs_configs for cost in self.costs))
         total = np.zeros(len(positions))
         for cost, most in zip(self.costs, self.most, strict=True):
-            parts = cost.parts(specs) if cost.is_maximum else None
-            values = cost.batch(specs)[:, None] if parts is None else parts[1]
-            beyond = values - most * (1 + _TOLERANCE)
-            total += np.maximum(beyond / (most or 1.0), 0.0).sum(axis=1)
+            total += cost.beyond(specs, most).sum(axis=1)
         return total
 
     def broken(self, config: Config) -> list[str]:
@@ -92,7 +85,7 @@ class Budget:
         found = []
         for cost, most in zip(self.costs, self.most, strict=True):
             value = cost(config)
-            if value > most * (1 + _TOLERANCE):
+            if value > most * (1 + TOLERANCE):
                 found.append(f"{cost.name} {shown_size(value, cost.unit)} > {shown_size(most, cost.unit)}")
         return found
 
@@ -174,6 +167,7 @@ class Budget:
         steps = np.repeat(here[None], len(taken), axis=0)
         for row, (choice, to) in enumerate(taken.items()):
             steps[row:, choice] = to
+        # the first move alone is allowed, several may not be
         steps = steps[[self._allowed(step) for step in steps]] if self.space.limits else steps
         inside = np.flatnonzero(self.excess(steps) == 0)
         return np.asarray(steps[inside[0]] if len(inside) else steps[-1])
@@ -184,26 +178,30 @@ class Budget:
 
     @cached_property
     def _steps(self) -> list[list[list[int]]]:
-        """Of each choice and position: the positions a step away, by width and by scale mode."""
-        up = any(cost.falls_with_widths for cost in self.costs)
-        return [[_steps(choice.specs, spec, up) for spec in choice.specs] for choice in self.space.choices]
+        """Of each choice and position: the positions to which it may go next."""
+        anywhere = any(cost.falls_with_widths for cost in self.costs)
+        return [
+            [
+                [n for n in range(len(choice.specs)) if n != position] if anywhere else _cheaper(choice.specs, spec)
+                for position, spec in enumerate(choice.specs)
+            ]
+            for choice in self.space.choices
+        ]
 
 
 def _price(spec: QuantizerSpec) -> tuple[int, bool]:
     return spec.bits, spec.alpha is Alpha.AUTO
 
 
-def _steps(specs: Sequence[QuantizerSpec], spec: QuantizerSpec, up: bool) -> list[int]:
-    wider = [n for n, other in enumerate(specs) if up and other.bits > spec.bits and other.alpha is spec.alpha]
+def _cheaper(specs: Sequence[QuantizerSpec], spec: QuantizerSpec) -> list[int]:
+    """Positions one step cheaper: the next narrower width, and a power of two for a scale."""
     narrower = [n for n, other in enumerate(specs) if other.bits < spec.bits and other.alpha is spec.alpha]
     po2 = [
         n
         for n, other in enumerate(specs)
         if other.bits == spec.bits and spec.alpha is Alpha.AUTO and other.alpha is not Alpha.AUTO
     ]
-    by_width = [max(narrower, key=lambda n: specs[n].bits)] if narrower else []
-    by_width += [min(wider, key=lambda n: specs[n].bits)] if wider else []
-    return [*by_width, *po2[:1]]
+    return [*([max(narrower, key=lambda n: specs[n].bits)] if narrower else []), *po2[:1]]
 
 
 def budget_of(space: ResolvedSpace, scoring: Scoring) -> Budget:

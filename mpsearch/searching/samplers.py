@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mpsearch.errors import ConfigError
 from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
+from mpsearch.searching.dominated import DominatedPruner
 from mpsearch.searching.gp import GPSampler
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ def make_pruner(name: str, options: Mapping[str, Value] | None = None, seed: int
         "percentile": lambda: pruners.PercentilePruner(**({"percentile": 25.0} | given)),
         "hyperband": lambda: _Hyperband(seed, **given),
         "wilcoxon": lambda: pruners.WilcoxonPruner(**given),
+        "dominated": lambda: DominatedPruner(**given),
     }
     return _made("pruner", name, makers[name])
 

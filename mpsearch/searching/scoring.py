@@ -113,8 +113,16 @@ class Scoring:
         short = self.goal.floor is not None and metric < self.goal.floor
         if self.goal.objective is Objective.SCORE:
             return [metric - _SHORTFALL if short else score]
-        own = [costs["total_bits" if name == BITS else name] for name in self.goal.costs]
-        return [metric - _SHORTFALL if short else metric, *own]
+        return [metric - _SHORTFALL if short else metric, *self.of_objective(costs)]
+
+    def of_objective(self, costs: Mapping[str, float]) -> list[float]:
+        """The objective's costs, of a trial's record, in its order."""
+        return [costs[recorded_name(name)] for name in self.goal.costs]
+
+
+def recorded_name(name: str) -> str:
+    """Under which name a record has a cost."""
+    return "total_bits" if name == BITS else name
 
 
 def reference_config(facts: ModelFacts, reference: ReferenceBits) -> Config:
