@@ -142,6 +142,7 @@ def search(
         )
         uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform]
         study = create_study(name, made, storage)
+        study.keep_facts(resolved.facts)
         for config, origin in uniforms:
             study.enqueue(resolved, config, origin)
         for note in [] if quiet else resolved.notes:

@@ -1,6 +1,6 @@
 """Site facts: what a search and a cost need to know of a model, as plain data without Keras."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import prod
@@ -173,3 +173,28 @@ class ModelFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ModelFacts":
+        """The facts of `to_json`'s data."""
+
+        def listed(kind: type, rows: Iterable[Mapping[str, Any]], **inner: type) -> tuple[Any, ...]:
+            return tuple(
+                kind(**{k: listed(inner[k], v) if k in inner else _tuples(v) for k, v in row.items()}) for row in rows
+            )
+
+        sites = [{**row, "role": Role(row["role"])} for row in data["sites"]]
+        return cls(
+            name=data["name"],
+            sites=listed(SiteFacts, sites),
+            layers=listed(LayerFacts, data["layers"]),
+            input_elements=data["input_elements"],
+            softmax_elements=data["softmax_elements"],
+            tensors=listed(TensorFacts, data["tensors"]),
+            operations=listed(OperationFacts, data["operations"], products=ProductFacts),
+            outputs=tuple(data["outputs"]),
+        )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

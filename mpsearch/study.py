@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mpsearch.config import Config
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.facts import ModelFacts
 from mpsearch.goal import Goal, Objective
 from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import TrialRecord
@@ -29,6 +30,7 @@ from mpsearch.trials import FINISHED, Trials, result_of, state_of
 LOCK_WAIT = 5.0  # seconds that a run waits for a change of the study, which takes an instant
 _UNTAGGED = "untagged conditions"
 _OPTIONS = "mpsearch"
+_FACTS = "facts"
 
 
 class Study(Trials):
@@ -190,6 +192,18 @@ class Study(Trials):
     def reread(self) -> None:
         """Read the provenance again, to which other processes may have added."""
         self.provenance = Provenance(**self._study.user_attrs[_OPTIONS])
+
+    def keep_facts(self, facts: ModelFacts) -> None:
+        """Keep the model's site facts, so that costs can be computed without the model."""
+        self.keep(_FACTS, {"space": self.provenance.space_fingerprint, "facts": facts.to_json()})
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """The model's site facts; None of a study that hasn't kept them, or whose space changed since."""
+        kept = self._study.user_attrs.get(_FACTS)
+        if kept is None or kept["space"] != self.provenance.space_fingerprint:
+            return None
+        return ModelFacts.from_json(kept["facts"])
 
     @property
     def goal(self) -> Goal:

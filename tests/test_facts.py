@@ -41,6 +41,14 @@ def test_consumers_are_the_producers_turned_round():
     }
 
 
+def test_facts_survive_as_plain_data():
+    from mpsearch import facts_of, models
+
+    assert ModelFacts.from_json(json.loads(json.dumps(FACTS.to_json()))) == FACTS
+    facts = facts_of(models.mbv2(), requantize_merge_inputs=True)
+    assert ModelFacts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+
+
 def test_facts_are_plain_data():
     data = json.loads(json.dumps(FACTS.to_json()))
     assert data["input_elements"] == 48

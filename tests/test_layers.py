@@ -34,7 +34,7 @@ TABLE = (
     ("quantizers",),
     ("network",),
     ("costs",),
-    ("objective", "goal"),
+    ("objective", "goal", "front"),
     ("spacefile",),
     ("seeds",),
     ("batches", "distillation", "metrics"),
@@ -59,6 +59,7 @@ TABLE = (
     ("queueing",),
     ("changes",),
     ("aiming",),
+    ("surveying",),
     ("creation",),
     ("runners",),
     ("finetuning",),
@@ -92,6 +93,7 @@ FREE_OF_KERAS = (
     "costs",
     "objective",
     "goal",
+    "front",
 )
 HEAVY = {"tensorflow", "keras", "optuna", "qkeras", "jax", "plotly", "sklearn"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

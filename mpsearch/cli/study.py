@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli import running
+from mpsearch.cli import pareto, running
 from mpsearch.cli.common import INTERRUPTED, counted, open_engine, say, say_loading
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
@@ -142,6 +142,7 @@ def create(
         refuse_beyond(budget, config, what)
     provenance = provenance_of(file, data, resolved, seed, sampler, pruner, *options, goal)
     study = create_study(name or path.stem, provenance, storage)
+    study.keep_facts(resolved.facts)
     for config, origin in uniforms:
         study.enqueue(resolved, config, origin)
     if as_json:
@@ -275,10 +276,23 @@ def show(
             print(f"trial {record.number}: {study.remark(record.number)}")
 
 
-@app.command(epilog=examples("study best digits", "study best digits --top 5"))
+app.command(epilog=pareto.EXAMPLES)(pareto.pareto)
+
+
+@app.command(
+    epilog=examples(
+        "study best digits", "study best digits --top 5", "study best digits --limit flash=10KB --limit accuracy=0.9"
+    )
+)
 def best(
     name: StudyName,
     top: Annotated[int, typer.Option(metavar="N", help="Show the N best.", min=1)] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Of those within a budget: flash=300KB, accuracy=0.9. May be repeated."
+        ),
+    ] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
@@ -289,12 +303,18 @@ def best(
     A config is trained once in a search, and again by `study repeat`; the mean then has a confidence interval (95 %,
     Student's t). Where a config was fine-tuned, the gap between its metric on the validation split and on the test
     split is shown: the search never touches the latter.
+
+    With --limit the trials that are there answer a budget that the study wasn't made for, and a config is named that
+    would be trained next for it.
     """
     from mpsearch.cli.output import print_json
     from mpsearch.ranking import ranked
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
+    if limit:
+        pareto.print_answer(study, limit, top, as_json)
+        return
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, top)])
     else:

@@ -9,6 +9,7 @@ from mpsearch.cli.output import print_table
 from mpsearch.records import TrialRecord
 
 if TYPE_CHECKING:
+    from mpsearch.config import QuantizerSpec
     from mpsearch.finetuning import FineTuned
     from mpsearch.ranking import Candidate
     from mpsearch.searching.budgets import Feasible
@@ -169,10 +170,15 @@ def limit_rows(feasible: "Sequence[Feasible]") -> list[dict[str, str]]:
 
 
 def config_rows(record: TrialRecord) -> list[dict[str, Any]]:
-    """A trial's config, a row for each layer: kernel, bias, activation and, where there are some, merge inputs."""
+    """A trial's config, as of `rows_of_config`."""
+    return rows_of_config(record.config or {})
+
+
+def rows_of_config(config: "Mapping[str, QuantizerSpec]") -> list[dict[str, Any]]:
+    """A config, a row for each layer: kernel, bias, activation and, where there are some, merge inputs."""
     layers: dict[str, dict[str, str]] = {}
     tensors: dict[str, None] = dict.fromkeys(("kernel", "bias", "activation"))
-    for site, spec in (record.config or {}).items():
+    for site, spec in config.items():
         layer, _, tensor = site.partition("/")
         layers.setdefault(layer, {})[tensor] = str(spec)
         tensors.setdefault(tensor)

@@ -207,15 +207,21 @@ def enqueue(
     check_file(study, space_file_of(study), accept_change)
     say_loading(as_json)
     import_tensorflow()
+    from mpsearch.aiming import refuse_beyond
     from mpsearch.creation import checked_inputs, uniform_config
     from mpsearch.queueing import config_from_file, config_from_study
+    from mpsearch.searching.budgets import budget_of
+    from mpsearch.searching.scoring import Scoring
 
-    _, _, space = checked_inputs(study, accept_change, say)
+    file, _, space = checked_inputs(study, accept_change, say)
     found = [(uniform_config(space, width), f"uniform {width}") for width in uniform or []]
     if config is not None:
         found.append((config_from_file(config, space), config.name))
     if other is not None:
         found.append(config_from_study(other, trial, space))
+    budget = budget_of(space, Scoring.of(file, space.facts, study.goal))
+    for chosen, origin in found:
+        refuse_beyond(budget, chosen, origin)
     with study.exclusive():
         for chosen, origin in found:
             study.enqueue(space, chosen, origin)
