@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from mpsearch.aiming import make_goal, reachable, refuse_beyond
 from mpsearch.baselines.measuring import ALPHAS, baselines
 from mpsearch.baselines.record import Baseline
 from mpsearch.config import Alpha, Config, parse_alpha
@@ -42,7 +43,9 @@ from mpsearch.runners.limits import Limits, parse_duration
 from mpsearch.runners.processes import run_in_processes
 from mpsearch.runners.repeats import candidates_of, missing_repeats, repeat, to_repeat
 from mpsearch.runners.setup import grow_gpu_memory
+from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.engine import Engine
+from mpsearch.searching.scoring import Scoring
 from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
@@ -77,6 +80,11 @@ def search(
     pruner_options: Mapping[str, Value] | None = None,
     seed: int | None = None,
     uniform: Sequence[int] = (),
+    objective: str | None = None,
+    costs: Sequence[str] = (),
+    limits: Mapping[str, float | str] | None = None,
+    profile: str | None = None,
+    latency_table: str | Path | None = None,
     storage: str | None = None,
     accept_change: bool = False,
     jobs: int = 1,
@@ -100,6 +108,9 @@ def search(
         sampler, pruner, seed, and the options of both: as of `mpsearch study create`, tpe, none and 0 by default; an
             existing study has them.
         uniform: widths that a new study tries everywhere first.
+        objective, costs, limits, profile, latency_table: what a new study looks for, as of `mpsearch study create`:
+            `objective="pareto", costs=("flash", "energy")`, `limits={"flash": "300KB", "accuracy": 0.9}`; a number is
+            in the cost's unit.
         storage: an Optuna storage URL; default: SQLite in `studies/mpsearch.db`.
         accept_change: go on with a study although data or recipes changed.
         jobs: processes that train at the same time, each with a share of the threads.
@@ -114,7 +125,7 @@ def search(
         ConfigError: there is no such sampler or option, no end of the run, or `jobs` is below 1.
         KeyboardInterrupt: the study can be gone on with by the same call.
     """
-    limits = _limits(trials, timeout, until_score, patience)
+    ends = _limits(trials, timeout, until_score, patience)
     _check_jobs(jobs)
     task = _task(model, data, training, float_training, finetuning, loss, metric, further_metrics, weights)
     file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
@@ -128,6 +139,9 @@ def search(
     }
     loaded = task.data()
     resolved = resolve(file, loaded)
+    typed = [f"{cost}={most}" for cost, most in (limits or {}).items()]
+    table = None if latency_table is None else str(latency_table)
+    aims = (objective or "score", costs, typed, profile, table)
     if name in _known(storage):
         study = open_study(name, storage)
         for key, value in chosen.items():
@@ -136,18 +150,24 @@ def search(
                 raise StudyError(f"the study `{name}` has {key}={was!r}, but got {value!r}: give another name")
         for note in check_unchanged(study, file, loaded, resolved, accept_change, float_weights(file, loaded)):
             print(note)
+        if any((objective, costs, limits, profile, table)) and make_goal(file, resolved, *aims) != study.goal:
+            raise StudyError(f"the study `{name}` looks for something else ({study.goal}): give another name")
     else:
+        goal = make_goal(file, resolved, *aims)
+        budget, _ = reachable(file, resolved, goal)
         made = provenance_of(
-            file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options
+            file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options, goal
         )
         uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform]
+        for config, what in uniforms:
+            refuse_beyond(budget, config, what)
         study = create_study(name, made, storage)
         study.keep_facts(resolved.facts)
         for config, origin in uniforms:
             study.enqueue(resolved, config, origin)
         for note in [] if quiet else resolved.notes:
             print(note)
-    return Search(study, file, loaded, quiet, accept_change)._run(limits, jobs)
+    return Search(study, file, loaded, quiet, accept_change)._run(ends, jobs)
 
 
 class Search:
@@ -248,6 +268,7 @@ class Search:
             chosen = uniform_config(space, config)
         else:
             chosen = config if isinstance(config, Config) else config_from_mapping(config, space)
+        refuse_beyond(budget_of(space, Scoring.of(self.file, space.facts, self.study.goal)), chosen, origin)
         self.study.enqueue(space, chosen, origin)
         return self
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from mpsearch.config import Config
+from mpsearch.costs.sizes import shown_costs
 from mpsearch.records import State, TrialRecord
 
 
@@ -18,9 +19,10 @@ def describe(record: TrialRecord, metric: str) -> str:
         return f"{head}: {record.state} ({record.cause})"
     if record.answered_from is not None:
         return f"{head}: answered from trial {record.answered_from}, score {record.score:.4f}"
+    costs = "".join(f", {name} {shown}" for name, shown in shown_costs(record.costs).items())
     return (
         f"{head}: score {record.score:.4f}, {metric} {record.metric:.4f}, "
-        f"{record.costs['total_bits']:,} bits (δ {record.delta:+.2%}), {record.seconds:.1f} s"
+        f"{record.costs['total_bits']:,} bits (δ {record.delta:+.2%}){costs}, {record.seconds:.1f} s"
     )
 
 

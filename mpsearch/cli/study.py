@@ -220,7 +220,7 @@ def show(
     """
     from mpsearch.baselines.record import kept
     from mpsearch.cli.output import print_json, print_table
-    from mpsearch.cli.tables import print_trial, print_trials
+    from mpsearch.cli.tables import goal_in_words, print_trial, print_trials
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
@@ -258,6 +258,7 @@ def show(
             f"{was.seed}",
         },
         {"what": "reference", "value": f"{was.reference_costs['total_bits']:,} bits"},
+        *({"what": what, "value": value} for what, value in goal_in_words(study).items()),
         {"what": f"float {was.metric}", "value": _float_metric(study)},
         {"what": "versions", "value": ", ".join(f"{key} {value}" for key, value in was.versions.items())},
         {"what": "created", "value": was.created},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpsearch.cli.common import counted
 from mpsearch.cli.output import print_table
+from mpsearch.costs.sizes import shown_costs
 from mpsearch.records import TrialRecord
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def sparkline(values: Sequence[float]) -> str:
 def trial_rows(records: Sequence[TrialRecord], metric: str) -> list[dict[str, Any]]:
     """A row for each trial."""
     changed = any(record.before_change for record in records)
+    others = dict.fromkeys(name for record in records for name in shown_costs(record.costs))
     return [
         {
             "trial": record.number,
@@ -104,6 +106,7 @@ def trial_rows(records: Sequence[TrialRecord], metric: str) -> list[dict[str, An
             **({"change": "before" if record.before_change else ""} if changed else {}),
             metric: record.metric,
             "bits": record.costs.get("total_bits"),
+            **{name: shown_costs(record.costs).get(name) for name in others},
             "δ": "–" if record.delta is None else f"{record.delta:+.2%}",
             "score": record.score,
             "epochs": record.epochs,
@@ -152,6 +155,22 @@ def remarks(records: Sequence[TrialRecord]) -> list[str]:
             "scores compare with care"
         )
     return lines
+
+
+def goal_in_words(study: "Study") -> dict[str, str]:
+    """What a study looks for, as far as it isn't the score over bits."""
+    from mpsearch.costs.sizes import NAMED, shown_size
+    from mpsearch.goal import Goal
+
+    goal, words = study.goal, {}
+    if (goal.objective, goal.costs) != (Goal().objective, Goal().costs):
+        words["objective"] = f"{goal.objective} of {', '.join(goal.costs)}"
+    limits = [f"{name} ≤ {shown_size(most, NAMED.get(name, ''))}" for name, most in goal.limits.items()]
+    if goal.floor is not None:
+        limits.append(f"{study.provenance.metric} ≥ {goal.floor:g}")
+    words |= {"limits": ", ".join(limits)} if limits else {}
+    hardware = goal.profile or goal.latency_table
+    return words | ({"hardware": hardware} if hardware else {})
 
 
 def limit_rows(feasible: "Sequence[Feasible]") -> list[dict[str, str]]:

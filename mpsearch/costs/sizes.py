@@ -1,6 +1,7 @@
 """Sizes with units, as people write them: `300KB`, `2MB`, `100ms`, `5uJ`."""
 
 import re
+from collections.abc import Mapping
 
 from mpsearch.errors import ConfigError
 
@@ -47,6 +48,19 @@ def parse_size(text: str, unit: str, what: str = "size") -> float:
     return float(found[1].replace("_", "")) * factors[found[2].upper()]
 
 
+NAMED = {"flash": "bytes", "ram": "bytes", "macs": "MACs", "bops": "bit operations", "ebops": "bit operations",
+         "accumulator": "bits", "rescaling": "multiplications", "energy": "pJ", "latency": "µs",
+         "unsupported": "kernels", "bits": "bits", "parameter_bits": "bits", "activation_bits": "bits",
+         "total_bits": "bits"}  # fmt: skip
+"""Names of mpsearch's costs, as trials' records have them, to their units."""
+
+
+def shown_costs(costs: Mapping[str, float]) -> dict[str, str]:
+    """A record's costs other than those in bits, as people read them."""
+    bits = ("parameter_bits", "activation_bits", "total_bits")
+    return {name: shown_size(value, NAMED.get(name, "")) for name, value in costs.items() if name not in bits}
+
+
 def shown_size(value: float, unit: str) -> str:
     """A number of a cost as people read it.
 
@@ -58,4 +72,5 @@ def shown_size(value: float, unit: str) -> str:
     for name, factor in steps:
         if abs(value) >= factor:
             return f"{value / factor:,.1f} {name}"
-    return f"{value:,.10g} {unit}" if value == int(value) else f"{value:,.4g} {unit}"
+    number = f"{value:,.10g}" if value == int(value) else f"{value:,.4g}"
+    return f"{number} {unit}".rstrip()
