@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mpsearch.augmentations import Photos
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.costs.bits import BitCost, ReferenceBits
+    from mpsearch.costs.registry import make_cost, register_cost
     from mpsearch.data import Data, Split, Stream
     from mpsearch.errors import MpsearchError
     from mpsearch.menu import bits
@@ -43,7 +44,9 @@ __all__ = [
     "bits",
     "datasets",
     "facts_of",
+    "make_cost",
     "models",
+    "register_cost",
     "register_layer",
     "schedules",
     "search",
@@ -68,6 +71,8 @@ _HOMES = {
     "Weight": "mpsearch.network.adapters",
     "bits": "mpsearch.menu",
     "facts_of": "mpsearch.network.sites",
+    "make_cost": "mpsearch.costs.registry",
+    "register_cost": "mpsearch.costs.registry",
     "register_layer": "mpsearch.network.adapters",
     "search": "mpsearch.api",
 }

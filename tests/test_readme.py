@@ -38,8 +38,20 @@ def test_the_layer_of_ones_own_is_quantized():
     assert np.abs(np.asarray(network.model(samples)) - expected).max() > 1e-3
 
 
-def test_the_bit_cost_needs_facts_and_a_config_alone(capsys):
+def test_costs_need_facts_and_a_config_alone(capsys):
     snippet("facts_of")
-    spent, word, reference = capsys.readouterr().out.split()
-    assert (word, reference) == ("of", "3158486")
-    assert int(spent) < int(reference)
+    spent, bits, packed, size = capsys.readouterr().out.split()
+    assert (bits, size) == ("bits,", "bytes")
+    assert int(spent) / 8 > int(packed) > 77_360, "8-bit kernels of 77,360 values, biases and scales"
+
+
+def test_the_cost_of_ones_own_counts_wide_kernels():
+    from mpsearch import Config, QuantizerSpec, facts_of, make_cost, models
+
+    snippet("register_cost")
+    facts = facts_of(models.resnet8())
+    cost = make_cost("wide_kernels", facts)
+    eight = {site.name: QuantizerSpec(8) for site in facts.sites}
+    assert cost(Config(eight)) == 0
+    assert cost(Config({**eight, "conv_0/kernel": QuantizerSpec(16), "conv_0/bias": QuantizerSpec(16)})) == 1
+    assert cost.unit == "kernels"
