@@ -39,11 +39,12 @@ def pareto(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the configs that none surpasses in the metric and in each cost.
+    """Show the Pareto front of metric and costs.
 
-    Any study has a front, also one that was searched by score. Uniform configs that were trained stand beside it. The
-    knee is the config nearest to the best of everything. The hypervolume is the part of the box between metric 1 at no
-    cost and metric 0 at the reference's costs that the front dominates.
+    On it are the configs that none surpasses in the metric and in each cost. Any study has a front, also one that
+    was searched by score. Uniform configs that were trained stand beside it. The knee is the config nearest to the
+    best of everything. The hypervolume is the part of the box between metric 1 at no cost and metric 0 at the
+    reference's costs that the front dominates.
     """
     from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json, print_table

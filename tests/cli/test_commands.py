@@ -36,9 +36,9 @@ def engines(monkeypatch):
 
     made, build = {}, creation.Engine
 
-    def engine(file, report, extra_alphas, data):
+    def engine(file, report, extra_alphas, data, goal):
         if extra_alphas not in made:
-            made[extra_alphas] = build(file, report, extra_alphas, data)
+            made[extra_alphas] = build(file, report, extra_alphas, data, goal)
         return made[extra_alphas]
 
     monkeypatch.setattr(creation, "Engine", engine)
