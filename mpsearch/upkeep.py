@@ -163,7 +163,7 @@ def _trial_to_json(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),
-        "score": trial.value,
+        "values": trial.values,
         "parameters": trial.params,
         "distributions": {key: json.loads(distribution_to_json(d)) for key, d in trial.distributions.items()},
         "attributes": {key: value for key, value in trial.user_attrs.items() if key != TOKEN},
@@ -175,10 +175,12 @@ def _trial_to_json(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _trial_from_json(data: Mapping[str, Any]) -> FrozenTrial:
+    score = data.get("score")  # up to format 3
     return FrozenTrial(
         number=data["number"],
         state=TrialState[data["state"].upper()],
-        value=data["score"],
+        value=None,
+        values=data.get("values", None if score is None else [score]),
         datetime_start=_read(data["started"]),
         datetime_complete=_read(data["ended"]),
         params=dict(data["parameters"]),

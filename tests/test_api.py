@@ -114,6 +114,21 @@ def test_samplers_and_pruners_take_options_and_a_run_has_other_ends(found, insid
         search(float_model, arrays, space, **{**OPTIONS, "sampler": "tpe", "sampler_options": {"x": 1}, "name": "no"})
 
 
+def test_goals_are_asked_for_and_kept(found, inside, float_model, arrays, space):
+    wanted = {**OPTIONS, "name": "front", "objective": "pareto", "costs": ("flash", "ram"), "limits": {"flash": 900}}
+    made = search(float_model, arrays, space, trials=2, **wanted)
+    assert made.study.goal.limits == {"flash": 900.0}
+    assert all(record.costs["flash"] <= 900 and record.costs["ram"] > 0 for record in made.study.records())
+    assert search(float_model, arrays, space, trials=2, **wanted).study.finished == 2
+    with pytest.raises(StudyError, match="the study `front` looks for something else"):
+        search(float_model, arrays, space, trials=3, **{**wanted, "costs": ("flash",)})
+    with pytest.raises(ConfigError, match="queued is over budget, and would never be trained: flash"):
+        made.enqueue(8)
+    with pytest.raises(ConfigError, match="no config of the space meets these limits"):
+        search(float_model, arrays, space, trials=1, **{**wanted, "name": "none", "limits": {"flash": "300"}})
+    assert "none" not in study_names()
+
+
 def test_configs_are_queued_and_the_best_trained_again(found, inside, float_model, arrays, space):
     mine = search(float_model, arrays, space, trials=1, name="mine", **OPTIONS)
     widths = {site: spec.bits for site, spec in mine.space.uniform(8).items()}

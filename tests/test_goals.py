@@ -1,9 +1,11 @@
 """Goals end to end: no config over a limit is trained, fronts are searched for, and what can't be is refused."""
 
 import dataclasses
+import json
 
 import pytest
 
+from mpsearch import Space, bits
 from mpsearch.aiming import make_goal, reachable, refuse_beyond
 from mpsearch.config import QuantizerSpec
 from mpsearch.costs.registry import make_cost
@@ -16,6 +18,7 @@ from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.dominated import DominatedPruner, surpasses
 from mpsearch.searching.scoring import Scoring
 from mpsearch.study import create_study, open_study
+from mpsearch.upkeep import copy_study, import_study, to_json
 
 SAMPLERS = ["tpe", "random", "qmc", "grid", "nsga2", "cmaes"]
 SEVERAL = ["tpe", "random", "qmc", "grid", "nsga2", "nsga3"]
@@ -144,6 +147,30 @@ def test_a_front_is_searched_for_and_goes_on_as_if_never_stopped(study, goal_eng
     for record, trial in zip(whole.records(), whole.frozen_trials(), strict=True):
         assert trial.values == [record.metric, record.costs["flash"], record.costs["energy"]]
     assert whole.goal == Goal(Objective.PARETO, ("flash", "energy"))
+
+
+def test_a_front_survives_copying_export_and_import(study, goal_engine, tmp_path):
+    made = study("mine", "nsga2", objective="pareto", costs=("flash",), limits=["ram=120"])
+    made.keep_facts(goal_engine.network.facts)
+    run(made, goal_engine, 4, Silent())
+    (tmp_path / "mine.json").write_text(json.dumps(to_json(made)))
+    for other in (copy_study("mine", "copy"), import_study(tmp_path / "mine.json", "imported")):
+        assert other.goal == made.goal
+        assert [t.values for t in other.frozen_trials()] == [t.values for t in made.frozen_trials()]
+        assert other.records() == made.records()
+        assert other.facts == goal_engine.network.facts
+        run(other, goal_engine, 6, Silent())
+        assert other.finished == 6
+
+
+def test_tied_sites_move_together(tiny_engine):
+    space = Space(kernel=bits(2, 4, 8), bias=bits(8, 16), activation=bits(4, 8)).tie("conv", "logits", roles=["kernel"])
+    resolved = space.resolve(tiny_engine.network.facts)
+    goal = Goal(limits={"flash": 700.0})
+    budget = budget_of(resolved, Scoring.of(tiny_engine.file, resolved.facts, goal))
+    moved = budget.repaired(resolved.uniform(8))
+    assert moved in resolved
+    assert moved["conv/kernel"] == moved["logits/kernel"] != resolved.uniform(8)["conv/kernel"]
 
 
 def test_the_score_may_count_any_cost(study, goal_engine):

@@ -47,7 +47,7 @@ def pareto(
     reference's costs that the front dominates.
     """
     from mpsearch.changes import space_file_of
-    from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.output import print_json
     from mpsearch.study import open_study
     from mpsearch.surveying import survey
 
@@ -59,14 +59,31 @@ def pareto(
         csv.write_text(as_csv(found, study.provenance.metric), encoding="utf-8")
     if as_json:
         print_json(plain(found))
-        return
-    print_table(front_rows(found, study.provenance.metric), f"{name}: front", ["bits", "origin"])
-    knee = found.front.knee
+    else:
+        print_found(found, study)
+
+
+def print_front(study: "Study") -> None:
+    """Print a study's front by the costs of its objective, as far as there is one."""
+    from mpsearch.changes import space_file_of
+    from mpsearch.surveying import survey
+
+    file = space_file_of(study)
+    if study.best(1):
+        print_found(survey(study, file, facts_of(study, file)), study)
+
+
+def print_found(found: "Surveyed", study: "Study") -> None:
+    """Print a front, and what is to be said of it."""
+    from mpsearch.cli.output import print_table
+
+    metric, knee = study.provenance.metric, found.front.knee
     assert knee is not None
-    costs = " and ".join(c.name for c in found.costs)
+    print_table(front_rows(found, metric), f"{study.name}: front", ["bits", "origin"])
+    costs = " and ".join(cost.name for cost in found.costs)
     print(
-        f"{len(found.front.members)} of {len(found.records)} configs are on the front of {study.provenance.metric} and "
-        f"{costs}; hypervolume {found.front.hypervolume:.4f}; knee: trial {found.records[knee].number}"
+        f"{len(found.front.members)} of {len(found.records)} configs are on the front of {metric} and {costs}; "
+        f"hypervolume {found.front.hypervolume:.4f}; knee: trial {found.records[knee].number}"
     )
 
 

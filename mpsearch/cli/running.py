@@ -12,8 +12,10 @@ from typer.core import TyperCommand
 
 from mpsearch.cli.common import INTERRUPTED, accept_early, counted, open_engine, open_inputs, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite
+from mpsearch.cli.pareto import print_front
 from mpsearch.cli.tables import print_best
 from mpsearch.errors import ConfigError, StudyError
+from mpsearch.goal import Objective
 
 if TYPE_CHECKING:
     from mpsearch.progress import RunProgress
@@ -221,7 +223,10 @@ def _command(
     if as_json:
         print_json([candidate.to_json() for candidate in ranked(study, 1)])
         return
-    print_best(study, 1)
+    if study.goal.objective is Objective.PARETO:
+        print_front(study)
+    else:
+        print_best(study, 1)
     if ended:
         print(f"ended after {counted(study.finished, 'trial')}: {ended}")
 
