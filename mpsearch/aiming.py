@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mpsearch.config import Config
+from mpsearch.costs.latency import read_table
 from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import Device, make_cost
 from mpsearch.costs.sizes import parse_size
@@ -43,7 +44,11 @@ def make_goal(
         DataMissingError: there is no such profile.
     """
     given, floor = split_limits(limits, file.task.metric)
-    device = device_of(file, profile, latency_table)
+    device = Device(
+        None if profile is None else load_profile(profile),
+        () if latency_table is None else tuple(read_table(Path(latency_table))),
+        file.reference,
+    )
     found: dict[str, float] = {}
     if device.profile is not None:
         memory = {"flash": device.profile.flash, "ram": device.profile.ram}
@@ -53,18 +58,8 @@ def make_goal(
     for name, text in given.items():
         found[name] = parse_size(text, make_cost(name, space.facts, device).unit, f"limit {name}")
     least = None if floor is None else parse_size(floor, "", file.task.metric)
-    table = None if latency_table is None else str(Path(latency_table))
     wanted: Any = objective  # `Goal` refuses what is none
-    return Goal(wanted, tuple(costs) or ("bits",), found, least, profile, table)
-
-
-def device_of(file: SpaceFile, profile: str | None, latency_table: str | None) -> Device:
-    """What costs depend on besides the model."""
-    return Device(
-        None if profile is None else load_profile(profile),
-        None if latency_table is None else Path(latency_table),
-        file.reference,
-    )
+    return Goal(wanted, tuple(costs) or ("bits",), found, least, device.profile, device.latencies)
 
 
 def check_methods(goal: Goal, sampler: str, pruner: str) -> None:

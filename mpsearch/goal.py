@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mpsearch.costs.latency import Row
+from mpsearch.costs.profile import Profile
 from mpsearch.errors import ConfigError
 
 
@@ -28,16 +30,16 @@ class Goal:
         costs: their names; of the objective "score" one, whose δ counts.
         limits: name of a cost to the most that it may be, in the cost's unit. No config beyond one is trained.
         floor: the least metric of a config that is any good; None: there is none.
-        profile: of the hardware: name or file; None: nothing is known of it.
-        latency_table: CSV file of measured layers; None: there is none.
+        profile: of the hardware; None: nothing is known of it.
+        latencies: of measured layers; none: latency is by the profile.
     """
 
     objective: Objective = Objective.SCORE
     costs: tuple[str, ...] = ("bits",)
     limits: Mapping[str, float] = field(default_factory=dict)
     floor: float | None = None
-    profile: str | None = None
-    latency_table: str | None = None
+    profile: Profile | None = None
+    latencies: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "costs", tuple(self.costs))
@@ -67,17 +69,19 @@ class Goal:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            **asdict(self),
-            "objective": self.objective.value,
-            "costs": list(self.costs),
-            "limits": dict(self.limits),
-        }
+        own = {"objective": self.objective.value, "costs": list(self.costs), "limits": dict(self.limits)}
+        return {**asdict(self), **own}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Goal":
         """The goal of `to_json`'s data; that of studies before there were goals is empty."""
-        return cls(**{**data, "costs": tuple(data.get("costs", ("bits",)))})
+        found = dict(data)
+        if found.get("profile") is not None:
+            pairs = tuple((kernel, feature_map) for kernel, feature_map in found["profile"]["pairs"])
+            found["profile"] = Profile(**{**found["profile"], "pairs": pairs})
+        if "latencies" in found:
+            found["latencies"] = tuple(Row(**row) for row in found["latencies"])
+        return cls(**found)
 
 
 def split_limits(given: Sequence[str], metric: str) -> tuple[dict[str, str], str | None]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpsearch.aiming import device_of
 from mpsearch.config import Config
 from mpsearch.costs.model import Cost
-from mpsearch.costs.registry import make_cost
+from mpsearch.costs.registry import Device, make_cost
 from mpsearch.costs.sizes import parse_size
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import StudyError
@@ -48,7 +47,7 @@ def costs_of(file: SpaceFile, facts: ModelFacts, goal: Goal, names: Sequence[str
     Raises:
         ConfigError: there is no such cost, or the device lacks what it needs.
     """
-    device = device_of(file, goal.profile, goal.latency_table)
+    device = Device(goal.profile, goal.latencies, file.reference)
     return [make_cost(name, facts, device) for name in names]
 
 

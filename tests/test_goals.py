@@ -8,6 +8,8 @@ import pytest
 from mpsearch import Space, bits
 from mpsearch.aiming import make_goal, reachable, refuse_beyond
 from mpsearch.config import QuantizerSpec
+from mpsearch.costs.latency import Row
+from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import make_cost
 from mpsearch.creation import provenance_of
 from mpsearch.errors import ConfigError, DataMissingError
@@ -257,8 +259,9 @@ def test_goals_that_are_none_are_refused(study, wanted, error, message):
 
 
 def test_goals_survive_as_plain_data():
-    goal = Goal(Objective.PARETO, ("flash", "ram"), {"flash": 5.0}, 0.5, "stm32l4r9", "a.csv")
-    assert Goal.from_json(goal.to_json()) == goal
+    rows = (Row("Dense", "6", "*", 8, None, 10.5),)
+    goal = Goal(Objective.PARETO, ("flash", "ram"), {"flash": 5.0}, 0.5, load_profile("stm32l4r9"), rows)
+    assert Goal.from_json(json.loads(json.dumps(goal.to_json()))) == goal
     assert Goal.from_json({}) == Goal()
     assert goal.all_costs == ("flash", "ram")
     assert split_limits(["flash=1", "AUC=0.5"], "AUC") == ({"flash": "1"}, "0.5")

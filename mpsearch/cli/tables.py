@@ -169,8 +169,9 @@ def goal_in_words(study: "Study") -> dict[str, str]:
     if goal.floor is not None:
         limits.append(f"{study.provenance.metric} ≥ {goal.floor:g}")
     words |= {"limits": ", ".join(limits)} if limits else {}
-    hardware = goal.profile or goal.latency_table
-    return words | ({"hardware": hardware} if hardware else {})
+    if goal.profile is not None:
+        words["hardware"] = goal.profile.name
+    return words | ({"measured layers": str(len(goal.latencies))} if goal.latencies else {})
 
 
 def limit_rows(feasible: "Sequence[Feasible]") -> list[dict[str, str]]:

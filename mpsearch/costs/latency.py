@@ -101,21 +101,18 @@ class TableLatency(Cost):
 
     Args:
         facts: of the model.
-        path: CSV with the columns `layer` (a layer's name, or its class), `input`, `output` (shapes, as in 32x32x16),
-            `kernel_bits`, `input_bits` and `us`; "*" stands for all.
+        rows: of the table.
 
     Raises:
-        ConfigError: the file isn't such a table, or there is an operation that no row fits.
+        ConfigError: there is an operation that no row fits.
     """
 
     name, unit, about = "latency", "µs", "time of one inference, by measured layers"
     falls_with_widths = True
 
-    def __init__(self, facts: ModelFacts, path: str | Path) -> None:
+    def __init__(self, facts: ModelFacts, rows: Sequence[Row]) -> None:
         super().__init__(facts)
-        self.path = Path(path)
         tensors = {tensor.name: tensor for tensor in facts.tensors}
-        rows = read_table(self.path)
         self._rows = [
             [row for row in rows if row.is_of(o, tensors[o.inputs[0]], tensors[o.outputs[0]])] for o in facts.operations
         ]
@@ -124,8 +121,8 @@ class TableLatency(Cost):
             first = missing[0]
             shapes = f"{_text(tensors[first.inputs[0]].shape)} to {_text(tensors[first.outputs[0]].shape)}"
             raise ConfigError(
-                f"{self.path} has no row for {len(missing)} of {len(facts.operations)} operations, the first of them "
-                f"`{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
+                f"the measured layers have no row for {len(missing)} of {len(facts.operations)} operations, the first of "
+                f"them `{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
             )
 
     def batch(self, specs: Specs) -> np.ndarray:
@@ -153,7 +150,7 @@ class TableLatency(Cost):
         if np.isnan(found).any():
             at = int(np.isnan(found).argmax())
             raise ConfigError(
-                f"{self.path} has no row for `{operation.name}` ({operation.layer_class}) with a kernel of "
+                f"the measured layers have no row for `{operation.name}` ({operation.layer_class}) with a kernel of "
                 f"{int(kernel[at])} and an input of {int(read[at])} bits: add one, or take these widths off the menus"
             )
         return found
@@ -161,6 +158,10 @@ class TableLatency(Cost):
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a table of measured layers.
+
+    Args:
+        path: CSV with the columns `layer` (a layer's name, or its class), `input`, `output` (shapes, as in 32x32x16),
+            `kernel_bits`, `input_bits` and `us`; "*" stands for all.
 
     Raises:
         ConfigError: the file can't be read, or isn't such a table.

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mpsearch.config import Config
 from mpsearch.costs.bits import BitCost, ReferenceBits
 from mpsearch.costs.energy import EnergyPj
 from mpsearch.costs.flash import FlashBytes
-from mpsearch.costs.latency import RooflineLatency, TableLatency
+from mpsearch.costs.latency import RooflineLatency, Row, TableLatency
 from mpsearch.costs.model import Cost
 from mpsearch.costs.pairs import UnsupportedProducts
 from mpsearch.costs.products import AccumulatorBits, Bops, Ebops, Macs
@@ -32,12 +31,12 @@ class Device:
 
     Attributes:
         profile: of the hardware; None: nothing is known of it.
-        latency_table: CSV of measured layers, in place of the profile's speed.
+        latencies: of measured layers, in place of the profile's speed.
         reference: for the bit costs of inputs and outputs.
     """
 
     profile: Profile | None = None
-    latency_table: Path | None = None
+    latencies: tuple[Row, ...] = ()
     reference: ReferenceBits = field(default_factory=ReferenceBits)
 
 
@@ -148,8 +147,8 @@ def make_cost(name: str, facts: ModelFacts, device: Device | None = None) -> Cos
 
 
 def _latency(facts: ModelFacts, device: Device) -> Cost:
-    if device.latency_table is not None:
-        return TableLatency(facts, device.latency_table)
+    if device.latencies:
+        return TableLatency(facts, device.latencies)
     if device.profile is None:
         raise ConfigError("latency needs a device: --profile NAME, or --latency-table FILE of measured layers")
     return RooflineLatency(facts, device.profile)

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from mpsearch.config import Alpha, Config, QuantizerSpec
 from mpsearch.costs.bits import BitCost, Bits, ReferenceBits
 from mpsearch.costs.model import Cost
-from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import Device, make_cost
 from mpsearch.costs.sizes import parse_size
 from mpsearch.facts import ModelFacts
@@ -60,7 +58,6 @@ class Scoring:
 
         Raises:
             ConfigError: the goal names a cost that there isn't, or a device that lacks what one needs.
-            DataMissingError: the device's profile isn't there.
         """
         made = cls(BitCost(facts, file.reference), file.forgiving, goal or Goal())
         assert made.models is not None
@@ -70,11 +67,7 @@ class Scoring:
     def models(self) -> Mapping[str, Cost]:
         """The goal's costs by name."""
         goal, facts = self.goal, self.cost.facts
-        device = Device(
-            None if goal.profile is None else load_profile(goal.profile),
-            None if goal.latency_table is None else Path(goal.latency_table),
-            self.cost.reference,
-        )
+        device = Device(goal.profile, goal.latencies, self.cost.reference)
         return {name: make_cost(name, facts, device) for name in goal.all_costs}
 
     def costs(self, config: Config) -> Costs:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mpsearch import facts_of
 from mpsearch.config import Config
-from mpsearch.costs.latency import RooflineLatency, TableLatency
+from mpsearch.costs.latency import RooflineLatency, TableLatency, read_table
 from mpsearch.costs.profile import Profile, load_profile, profile_names
 from mpsearch.costs.sizes import parse_size, shown_size
 from mpsearch.errors import ConfigError, DataMissingError
@@ -57,7 +57,7 @@ def table(tmp_path):
 
 
 def test_measured_layers_are_looked_up_by_shape_and_widths(table):
-    cost = TableLatency(FACTS, table)
+    cost = TableLatency(FACTS, read_table(table))
     assert cost(config(FACTS)) == 14.5
     assert cost(config(FACTS, a__kernel=4)) == 11.0
     assert cost(config(FACTS, b__kernel=2)) == 14.5
@@ -79,12 +79,12 @@ def test_measured_layers_are_looked_up_by_shape_and_widths(table):
 def test_tables_that_are_none_are_refused(table, text, message):
     table.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        TableLatency(FACTS, table)
+        TableLatency(FACTS, read_table(table))
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="can't be read"):
-        TableLatency(FACTS, tmp_path / "none.csv")
+        read_table(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
