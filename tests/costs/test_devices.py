@@ -68,7 +68,7 @@ def test_measured_layers_are_looked_up_by_shape_and_widths(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (TABLE.replace("softmax,*,*,*,*,1\n", ""), r"no row for 1 of 3 operations, the first of them `softmax`"),
+        (TABLE.replace("softmax,*,*,*,*,1\n", ""), r"no row for 1 of 3 operations, first of all `softmax`"),
         ("layer,us\na,1\n", "a CSV file with the columns layer, input, output"),
         ("", "a CSV file with the columns"),
         (TABLE.replace("10.5", "fast"), "line 2: widths and `us` must be numbers"),
