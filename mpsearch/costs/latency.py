@@ -121,8 +121,8 @@ class TableLatency(Cost):
             first = missing[0]
             shapes = f"{_text(tensors[first.inputs[0]].shape)} to {_text(tensors[first.outputs[0]].shape)}"
             raise ConfigError(
-                f"the measured layers have no row for {len(missing)} of {len(facts.operations)} operations, first of all "
-                f"`{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
+                f"the measured layers have no row for {len(missing)} of {len(facts.operations)} operations, first of "
+                f"all `{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
             )
 
     def batch(self, specs: Specs) -> np.ndarray:
