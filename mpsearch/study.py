@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +206,9 @@ class Study(Trials):
             return None
         return ModelFacts.from_json(kept["facts"])
 
-    @property
+    @cached_property
     def goal(self) -> Goal:
-        """What it looks for."""
+        """What it looks for; it stays what it is."""
         return Goal.from_json(self.provenance.goal)
 
     @property

@@ -3,7 +3,8 @@
     mpsearch study show resnet8 --json > studies/resnet8/records.json
     python studies/make_results.py studies/resnet8
 
-`about.md` in the folder is put in front: what was run, where, and what to think of it.
+`about.md` in the folder is put in front: what was run, where, and what to think of it. `front.json`, where it is there,
+is what `mpsearch study pareto NAME --json` printed; `make_front.py` draws it.
 """
 
 import argparse
@@ -85,7 +86,25 @@ def baselines(rows: list[dict[str, Any]], metric: str) -> list[str]:
     return [*lines, "\n".join(f"- {line}" for line in said)]
 
 
-def results(study: dict[str, Any], about: str) -> str:
+def front_parts(front: dict[str, Any]) -> list[str]:
+    """The front of `study pareto NAME --json`: its members, and the uniform configs beside them."""
+    shown = [t for t in front["trials"] if t["front"] or t["origin"].startswith("uniform")]
+    rows = [
+        {
+            "trial": trial["trial"],
+            "": "knee" if trial["trial"] == front["knee"] else "front" if trial["front"] else "",
+            "metric": f"{trial['metric']:.4f}",
+            **{f"{cost}, {front['costs'][cost]}": f"{value:,.0f}" for cost, value in trial["costs"].items()},
+            "origin": trial["origin"],
+        }
+        for trial in sorted(shown, key=lambda t: -t["metric"])
+    ]
+    said = f"{len(front['front'])} of {len(front['trials'])} configs are on the front; hypervolume "
+    said += f"{front['hypervolume']:.4f}."
+    return ["![front](front.svg)", table(rows), said]
+
+
+def results(study: dict[str, Any], about: str, front: dict[str, Any] | None = None) -> str:
     """The text of `RESULTS.md`."""
     was, metric = study["provenance"], study["provenance"]["metric"]
     trials = study["trials"]
@@ -104,6 +123,8 @@ def results(study: dict[str, Any], about: str) -> str:
         f"## Best: trial {best['number']}, score {best['score']:.4f}",
         config_table(best),
     ]
+    if front is not None:
+        parts += ["## Front under limits", *front_parts(front)]
     if study.get("baselines"):
         parts += [f"## Baselines: {metric}", *baselines(study["baselines"], metric)]
     if study["finetuned"]:
@@ -131,7 +152,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     study = json.loads((folder / "records.json").read_text())
-    (folder / "RESULTS.md").write_text(results(study, (folder / "about.md").read_text()))
+    front = folder / "front.json"
+    found = json.loads(front.read_text()) if front.exists() else None
+    (folder / "RESULTS.md").write_text(results(study, (folder / "about.md").read_text(), found))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Budget:
         picks = {choice.name: min(choice.specs, key=_price) for choice in self.space.choices}
         config = self.space.config(self.space.repaired(picks) if self.space.limits else picks)
         narrow = self.space.positions([config])[0]
-        if self.excess(narrow[None])[0] == 0:
+        if self.excess(narrow[None])[0] == 0 or not any(cost.falls_with_widths for cost in self.costs):
             return narrow
         for width in (2, 4, 8, 16, 32):
             start = self.space.positions([self.space.uniform(width)])[0]
