@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mpsearch.config import Config
 from mpsearch.network.adapters import adapter_of
 from mpsearch.network.calibration import CALIBRATION_BATCH
 from mpsearch.network.compute import QuantizedCompute
@@ -35,9 +36,10 @@ def correctable(network: ElasticNetwork) -> list[str]:
 
 
 class BiasCorrection:
-    """Corrects the biases of a network, whatever its weights, ranges and widths are.
+    """Corrects the biases of a network, whatever its weights and ranges are.
 
-    One layer after another, with all before it corrected, gets the mean that its outputs have in the float network.
+    One layer after another, with all before it corrected, gets the mean that its outputs have without quantization, at
+    the network's own weights.
 
     Args:
         network: with layers that can be corrected.
@@ -48,15 +50,16 @@ class BiasCorrection:
         self._network = network
         self._layers = correctable(network)
         self._samples = keras.tree.map_structure(lambda x: x[:CORRECTION_SAMPLES], samples)
-        self._float = _means_of(network.float_model, self._layers)
-        self._quantized = _means_of(network.model, self._layers)
+        self._means = _means_of(network.model, self._layers)
 
-    def __call__(self) -> int:
-        """Correct the biases; how many layers'."""
-        wanted = self._float(self._samples)
+    def __call__(self, config: Config | None) -> int:
+        """Correct the biases for a config, which is set then; how many layers'."""
+        self._network.assign_specs(None)
+        wanted = self._means(self._samples)
+        self._network.assign_specs(config)
         for i, name in enumerate(self._layers):
             bias = _bias(self._network.model.get_layer(name))
-            shift = wanted[i] - self._quantized(self._samples)[i]
+            shift = wanted[i] - self._means(self._samples)[i]
             bias.assign(np.asarray(keras.ops.convert_to_numpy(bias)) + shift)
         return len(self._layers)
 

@@ -122,7 +122,7 @@ class Rows:
         def make(report: Report | None) -> Made:
             seconds = self._post.static(method, equalize)
             nothing = ["no pair of layers can be equalized"] * (equalize and not self._post.equalized[1])
-            if correct and not self._post.correct():
+            if correct and not self._post.correct(self._post.config):
                 nothing.append("no layer has a bias to correct")
             return Made(self._int8, extra_seconds=seconds, note=", ".join(nothing))
 

@@ -21,24 +21,39 @@ def means(model, name, x):
 
 
 def test_after_it_each_layer_has_the_float_networks_means(network, small_samples):
-    network.set_config(network.space.uniform(3))
+    config = network.space.uniform(3)
+    network.set_config(config)
     names = ["conv", "dw", "pw", "dense", "logits"]
     assert correctable(network) == names
     wanted = {name: means(network.float_model, name, small_samples) for name in names}
     shifted = {name: np.abs(means(network.model, name, small_samples) - wanted[name]).max() for name in names}
     assert min(shifted.values()) > 0.004, "nothing to correct"
     correct = BiasCorrection(network, small_samples)
-    assert correct() == len(names)
+    assert correct(config) == len(names)
     for name in names:
         # a bias of 16 bits comes in steps
         assert means(network.model, name, small_samples) == pytest.approx(wanted[name], abs=1e-3), name
 
 
-def test_it_corrects_whatever_config_is_set(network, small_samples):
+def test_what_counts_are_the_weights_that_the_network_has(network, small_samples):
+    """As after equalization, which makes other means of the same function."""
+    config = network.space.uniform(3)
+    network.set_config(config)
+    conv = network.model.get_layer("conv").inner
+    conv.kernel.assign(np.asarray(conv.kernel) * 0.25)
+    conv.bias.assign(np.asarray(conv.bias) * 0.25)
+    network.assign_specs(None)
+    wanted = means(network.model, "conv", small_samples)
+    assert np.abs(wanted - means(network.float_model, "conv", small_samples)).max() > 0.1
+    BiasCorrection(network, small_samples)(config)
+    assert means(network.model, "conv", small_samples) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_float_network_needs_no_correction(network, small_samples):
     correct = BiasCorrection(network, small_samples)
     network.set_config(None)
     before = network.state()
-    correct()
+    assert correct(None) == 5
     for old, new in zip(before, network.state(), strict=True):
         assert new == pytest.approx(old, abs=1e-5), "a float network needs no correction"
 

@@ -114,6 +114,21 @@ def test_equalization_alone_changes_no_output_of_the_float_network(engine, post)
         assert np.array_equal(ours, theirs), "calibration put the weights back"
 
 
+def test_bias_correction_goes_with_equalization(engine, post):
+    """Means are those of the equalized network, whose channels have other scales."""
+    session, data = post.engine.session(engine.task.training), engine.data
+    plain = {}
+    for equalize in (False, True):
+        post.static(RangeMethod.MIN_MAX, equalize)
+        post.correct(post.config)
+        plain[equalize] = session.predict(data, data.validation)
+    engine.network.set_config(None)
+    expected = predicted(engine)
+    step = np.abs(expected).max() / 50
+    assert np.abs(plain[False] - expected).max() < step
+    assert np.abs(plain[True] - expected).max() < step
+
+
 def test_ranges_after_equalization_are_those_of_the_equalized_network(engine, post):
     post.static(RangeMethod.MIN_MAX, equalize=True)
     kernel, bias = post.equalized[0]["hidden"]
