@@ -500,6 +500,7 @@ def _file(
         "finetuning": describe(task.finetuning),
         "loss": describe(task.loss),
         "metric": task.metric,
+        **({"further_metrics": list(task.further_metrics)} if task.further_metrics else {}),
         "space": describe(space),
         "forgiving": describe(forgiving),
         "reference": describe(reference),

@@ -77,10 +77,13 @@ def gap(tuned: Mapping[str, Any]) -> float:
 
 
 def ranked(study: Study, count: int | None = None) -> list[Candidate]:
-    """The configs with the highest mean scores, best first; ties to the earlier trial."""
+    """The configs with the highest mean scores, best first; ties to the earlier trial.
+
+    Those whose metric is below the least that the goal asks for come last.
+    """
     kept = study.kept("")
     found = [_candidate(record, kept) for record in study.best(None)]
-    found.sort(key=lambda candidate: (-candidate.mean, candidate.record.number))
+    found.sort(key=lambda c: (study.is_short(c.record), -c.mean, c.record.number))
     return found[:count]
 
 

@@ -45,8 +45,8 @@ def config_table(trial: dict[str, Any]) -> str:
     return table([{"layer": layer, **{t: specs.get(t, "") for t in tensors}} for layer, specs in layers.items()])
 
 
-def baseline_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A baseline as a row."""
+def baseline_row(row: dict[str, Any], further: list[str]) -> dict[str, Any]:
+    """A baseline as a row, with these further metrics."""
 
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
@@ -55,7 +55,7 @@ def baseline_row(row: dict[str, Any]) -> dict[str, Any]:
         "baseline": row["name"],
         "validation": number(row["validation"]),
         "test": number(row["test"]),
-        **{f"test {name}": number(value) for name, value in row["further"].items()},
+        **{f"test {name}": number(row["further"].get(name)) for name in further},
         "model KB": f"{row['parameter_bits'] / 8192:,.1f}",
         "activation KB": f"{row['activation_bits'] / 8192:,.1f}",
         "parameter bits": f"{row['parameter_bits']:,}",
@@ -69,15 +69,18 @@ def baseline_row(row: dict[str, Any]) -> dict[str, Any]:
 def baselines(rows: list[dict[str, Any]], metric: str) -> list[str]:
     """The table of baselines, and what it says of scale modes and of time."""
     by_name = {row["name"]: row for row in rows}
-    lines = [table([baseline_row(row) for row in rows])]
+    further = list(dict.fromkeys(name for row in rows for name in row["further"]))
+    lines = [table([baseline_row(row, further) for row in rows])]
     said = [f"{row['name']}: {row['note']}." for row in rows if row["note"]]
     first, second = by_name.get("best mixed"), by_name.get("best mixed, auto_po2")
     if first and second and first["test"] is not None and second["test"] is not None:
         lost = first["test"] - second["test"]
         what = f"{'loses' if lost >= 0 else 'gains'} {100 * abs(lost):.2f} points of test {metric}"
-        said.append(f"With all scales powers of two the best mixed config {what}.")
+        said.append(
+            f"With all scales powers of two the best mixed config {what}, by one training each with the same seed."
+        )
     qat, untrained = by_name.get("QAT int8"), [row for row in rows if row["name"].startswith("PTQ")]
-    if qat and untrained:
+    if qat and qat["epochs"] and untrained:
         slowest = max(untrained, key=lambda row: row["seconds"])
         said.append(
             f"The slowest row of post-training quantization ({slowest['name']}) took {slowest['seconds']:.1f} s, an "
@@ -126,7 +129,8 @@ def results(study: dict[str, Any], about: str, front: dict[str, Any] | None = No
     if front is not None:
         parts += ["## Front under limits", *front_parts(front)]
     if study.get("baselines"):
-        parts += [f"## Baselines: {metric}", *baselines(study["baselines"], metric)]
+        rows = [row for row in study["baselines"] if row["key"]["recipe"] == "trial"]
+        parts += [f"## Baselines: {metric}", *baselines(rows, metric)]
     if study["finetuned"]:
         rows = [
             {

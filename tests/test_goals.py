@@ -14,6 +14,7 @@ from mpsearch.costs.registry import make_cost
 from mpsearch.creation import provenance_of
 from mpsearch.errors import ConfigError, DataMissingError
 from mpsearch.goal import Goal, Objective, split_limits
+from mpsearch.ranking import ranked
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
 from mpsearch.searching.budgets import budget_of
@@ -133,6 +134,7 @@ def test_below_the_least_metric_a_trial_is_no_good(study, goal_engine):
     best = made.best(None)
     assert [made.is_short(record) for record in best] == sorted(made.is_short(record) for record in best)
     assert best[0].score == max(record.score for record in good)
+    assert [c.record.number for c in ranked(made)] == [record.number for record in best]
 
 
 @pytest.mark.parametrize("sampler", SEVERAL)

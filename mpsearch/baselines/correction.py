@@ -43,13 +43,13 @@ class BiasCorrection:
 
     Args:
         network: with layers that can be corrected.
-        samples: model inputs, of which the first `CORRECTION_SAMPLES` serve.
+        samples: model inputs.
     """
 
     def __init__(self, network: ElasticNetwork, samples: Any) -> None:
         self._network = network
         self._layers = correctable(network)
-        self._samples = keras.tree.map_structure(lambda x: x[:CORRECTION_SAMPLES], samples)
+        self._samples = samples
         self._means = _means_of(network.model, self._layers)
 
     def __call__(self, config: Config | None) -> int:

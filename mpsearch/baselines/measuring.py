@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mpsearch.baselines.record import Baseline, keep, kept
+from mpsearch.baselines.record import METHOD, Baseline, check_rows, keep, kept
 from mpsearch.baselines.rows import Row, Rows
 from mpsearch.config import Alpha
-from mpsearch.errors import ConfigError, TrainingError
+from mpsearch.errors import StudyError, TrainingError
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.searching.engine import Engine
 from mpsearch.searching.samplers import derived_seed
@@ -17,7 +17,6 @@ from mpsearch.training import Report
 
 ALPHAS = (Alpha.AUTO, Alpha.AUTO_PO2)
 """Scale modes that the engine needs besides those of the space."""
-RECIPES = ("trial", "finetuning")
 
 
 def baselines(
@@ -45,24 +44,18 @@ def baselines(
     Raises:
         ConfigError: no such recipe or row, or too few samples.
     """
-    if recipe not in RECIPES:
-        raise ConfigError(f"the recipe must be {' or '.join(RECIPES)}, but got {recipe!r}")
-    if calibration < 1:
-        raise ConfigError(f"calibration needs at least 1 sample, but got {calibration}")
+    check_rows(only, recipe, calibration)
     seed = derived_seed(study.provenance.seed, 0, "baselines")
     training = None if recipe == "trial" else engine.task.finetune_recipe
     rows = list(Rows(study, engine, training, calibration, seed))
     chosen = [row for row in rows if not only or any(fnmatchcase(row.name, pattern) for pattern in only)]
-    unused = [pattern for pattern in only if not any(fnmatchcase(row.name, pattern) for row in rows)]
-    if unused:
-        raise ConfigError(f"no row is called {unused[0]!r}; there are {', '.join(row.name for row in rows)}")
-    known = {} if again else kept(study)
+    if not chosen:
+        raise StudyError(f"`{study.name}` has no complete trial yet, so no best one: mpsearch study run {study.name}")
+    known = {} if again else kept(study, recipe)
     found = []
     for number, row in enumerate(chosen, 1):
-        key: dict[str, Any] = {
-            "conditions": study.provenance.conditions,
-            "depends_on": [str(d) for d in row.depends_on],
-        }
+        depends_on = [str(part) for part in (*row.depends_on, *engine.task.further_metrics)]
+        key = {"conditions": study.provenance.conditions, "depends_on": depends_on, "method": METHOD, "recipe": recipe}
         baseline = known.get(row.name)
         if baseline is None or baseline.key != key:
             baseline = _measured(row, engine, key, None if report is None else report(row.name))
@@ -76,11 +69,12 @@ def baselines(
 def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | None) -> Baseline:
     """Make and judge a row's model."""
     costs, name = engine.costs(row.config), engine.task.metric
-    row.prepare()
     started = time.perf_counter()
     validation, test = None, dict[str, float]()
     epochs, extra, judging, note = 0, 0.0, 0.0, ""
     try:
+        row.prepare()
+        started = time.perf_counter()
         made = row.make(report)
         ended = time.perf_counter()
         session, data = made.engine.session(made.engine.task.training), made.engine.data
@@ -104,4 +98,5 @@ def _measured(row: Row, engine: Engine, key: dict[str, Any], report: Report | No
         note=note,
         further={further: test[further] for further in engine.task.further_metrics if further in test},
         key=key,
+        costs=dict(costs.others),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mpsearch.baselines.correction import BiasCorrection
+from mpsearch.baselines.correction import CORRECTION_SAMPLES, BiasCorrection
 from mpsearch.baselines.equalization import Pair, Weights, equalized
 from mpsearch.baselines.ranges import RangeMethod, range_of
 from mpsearch.config import Config, QuantizerSpec, Role
@@ -88,29 +88,32 @@ class PostTraining:
         self.engine, self.network = engine, engine.network
         self._samples = engine.samples(samples)
         self.config = int8_config(engine)
+        self._float_weights = {name: self._layer(name).get_weights() for name in self._computing()}
 
     def dynamic_range(self) -> None:
         """Kernels on an affine grid of 8 bits per output channel; all else in float."""
-        self.network.set_config(None)
-        for node in self.network.placement.graph.nodes:
-            layer = self._layer(node.layer_name)
-            if not isinstance(node.layer, keras.layers.Layer) or not layer.weights:
-                continue
-            for weight in adapter_of(node.layer).kernels:
-                if f"{node.layer_name}/{weight.name}" in self.config:
-                    variable = weight.of(layer)
+        self.reset(None)
+        for name, layer in self._computing().items():
+            for weight in adapter_of(layer).kernels:
+                if f"{name}/{weight.name}" in self.config:
+                    variable = weight.of(self._layer(name))
                     values = np.asarray(keras.ops.convert_to_numpy(variable))
                     variable.assign(affine_codes(values, weight.shared_axes(values.ndim)))
 
+    def reset(self, config: Config | None) -> None:
+        """Set a config at the float weights, those of frozen layers as well, which no training changes."""
+        self.network.set_config(config)
+        self._assign(self._float_weights)
+
     def static(self, method: RangeMethod, equalize: bool = False) -> float:
-        """All sites in 8 bits, with ranges by a method; the seconds that calibration took.
+        """All sites in 8 bits, with ranges by a method; the seconds that calibration takes, which isn't done again.
 
         Args:
             method: for the ranges.
             equalize: cross-layer equalization first.
         """
-        seen = self._seen_equalized if equalize else self._seen
-        self.network.set_config(self.config)
+        seen = self.seen_equalized if equalize else self.seen
+        self.reset(self.config)
         if equalize:
             self._assign(self.equalized[0])
         for site, observed in seen.sites.items():
@@ -120,9 +123,9 @@ class PostTraining:
         return seen.seconds
 
     @cached_property
-    def correct(self) -> BiasCorrection:
-        """Bias correction of the present state."""
-        return BiasCorrection(self.network, self._samples)
+    def correction(self) -> BiasCorrection:
+        """Corrects the biases of whatever state the network is in."""
+        return BiasCorrection(self.network, self.engine.samples(CORRECTION_SAMPLES))
 
     @cached_property
     def equalized(self) -> tuple[Weights, Sequence[Pair]]:
@@ -130,14 +133,16 @@ class PostTraining:
         return equalized(self.network.placement.graph)
 
     @cached_property
-    def _seen(self) -> Seen:
+    def seen(self) -> Seen:
+        """What calibration saw of the float weights."""
         started = time.perf_counter()
         sites = [site for site in self.config if self._role(site) is Role.ACTIVATION]
         found = observe(self.network.float_model, self.network.placement, sites, self._samples)
         return Seen(found, time.perf_counter() - started)
 
     @cached_property
-    def _seen_equalized(self) -> Seen:
+    def seen_equalized(self) -> Seen:
+        """What calibration saw after cross-layer equalization, that included in the time."""
         started = time.perf_counter()
         model = self.network.float_model
         before = model.get_weights()
@@ -153,6 +158,15 @@ class PostTraining:
     def _assign(self, weights: Weights) -> None:
         for name, arrays in weights.items():
             self._layer(name).set_weights(arrays)
+
+    def _computing(self) -> dict[str, Any]:
+        """Name to float layer, of those with kernels."""
+        nodes = self.network.placement.graph.nodes
+        return {
+            node.layer_name: node.layer
+            for node in nodes
+            if isinstance(node.layer, keras.layers.Layer) and node.layer.weights and adapter_of(node.layer).kernels
+        }
 
     def _layer(self, name: str) -> Any:
         """The float layer inside the network's layer."""

@@ -47,6 +47,8 @@ def min_max(seen: Observed) -> tuple[float, float]:
 def percentile(seen: Observed) -> tuple[float, float]:
     """Without the outermost 0.01 % of the values at each end.
 
+    The source takes the percentile of magnitudes, for symmetric codes.
+
     Source: H. Wu et al., *Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation*,
     arXiv:2004.09602, section 3.2.
     """

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from mpsearch.baselines.posttraining import PostTraining, int8_config, int8_engine, kernels_of
 from mpsearch.baselines.ranges import RangeMethod
@@ -15,6 +14,7 @@ from mpsearch.finetuning import weights_of
 from mpsearch.ranking import ranked
 from mpsearch.records import TrialRecord
 from mpsearch.searching.engine import Engine
+from mpsearch.searching.samplers import derived_seed
 from mpsearch.study import Study
 from mpsearch.task import Training
 from mpsearch.training import Report
@@ -71,7 +71,8 @@ class Rows:
         self._study, self._engine, self._calibration, self._seed = study, engine, calibration, seed
         self._as_trials = recipe is None
         self._recipe = recipe or engine.task.training
-        self._space = engine.network.space
+        self._traced: list[Engine] = []
+        self._corrected = False
 
     def __iter__(self) -> Iterator[Row]:
         int8 = int8_config(self._engine)
@@ -81,16 +82,18 @@ class Rows:
             for method in RangeMethod:
                 for correct in (False, True):
                     name = " + ".join([f"PTQ {method}", *["CLE"] * equalize, *["BC"] * correct])
-                    prepare = self._build_correction if correct else self._build
+                    prepare = partial(self._build, calibrate=True, equalize=equalize, correct=correct)
                     yield Row(name, int8, self._static(method, equalize, correct), prepare, (self._calibration,))
-        yield Row("QAT int8", int8, self._qat, self._build, self._training)
+        yield Row("QAT int8", int8, self._qat, lambda: self._trace(self._int8, int8), self._training)
         for width in FLAT_WIDTHS:
             for alpha in (Alpha.AUTO, Alpha.AUTO_PO2):
                 config = flat(self._engine, width, alpha)
                 depends_on = (*self._training, config.fingerprint)
-                yield Row(f"flat {width}, {alpha}", config, self._flat(width, config), depends_on=depends_on)
-        for candidate in ranked(self._study, 1):
-            yield from self._mixed(candidate.record)
+                trace = partial(self._trace, self._engine, config)
+                yield Row(f"flat {width}, {alpha}", config, self._flat(width, config), trace, depends_on)
+        present = (c.record for c in ranked(self._study) if not c.record.before_change)
+        for record in islice(present, 1):
+            yield from self._mixed(record)
 
     @cached_property
     def _int8(self) -> Engine:
@@ -100,11 +103,25 @@ class Rows:
     def _post(self) -> PostTraining:
         return PostTraining(self._int8, self._calibration)
 
-    def _build(self) -> None:
-        assert self._post
+    def _build(self, calibrate: bool = False, equalize: bool = False, correct: bool = False) -> None:
+        """Build, and trace, what rows of post-training quantization share."""
+        post = self._post
+        if calibrate:
+            _ = post.seen_equalized if equalize else post.seen
+        if correct and not self._corrected:
+            post.reset(post.config)
+            post.correction(post.config)
+            self._corrected = True
 
-    def _build_correction(self) -> None:
-        assert self._post.correct
+    def _trace(self, engine: Engine, config: Config) -> None:
+        """Trace training, so that the first row of an engine doesn't take longer than the others."""
+        if engine not in self._traced:
+            engine.train(
+                config,
+                self._seed,
+                replace(self._recipe, epochs=1, warmup_epochs=0, subset=self._recipe.batch_size, patience=None),
+            )
+            self._traced.append(engine)
 
     @property
     def _training(self) -> tuple[Any, ...]:
@@ -122,23 +139,27 @@ class Rows:
         def make(report: Report | None) -> Made:
             seconds = self._post.static(method, equalize)
             nothing = ["no pair of layers can be equalized"] * (equalize and not self._post.equalized[1])
-            if correct and not self._post.correct(self._post.config):
+            if correct and not self._post.correction(self._post.config):
                 nothing.append("no layer has a bias to correct")
             return Made(self._int8, extra_seconds=seconds, note=", ".join(nothing))
 
         return make
 
     def _qat(self, report: Report | None) -> Made:
-        return self._trained(self._int8, int8_config(self._engine))(report)
+        self._post.reset(None)  # frozen layers too
+        return self._trained(self._int8, int8_config(self._engine), self._seed)(report)
 
     def _flat(self, width: int, config: Config) -> Callable[[Report | None], Made]:
-        widest = max((spec.bits for spec in kernels_of(config, self._engine).values()), default=width)
-        note = "" if widest == width else f"the space has no {width} bits: its kernels have {widest} at most"
-        return _noted(note, self._trained(self._engine, config))
+        kernels = kernels_of(config, self._engine)
+        others = {site: spec.bits for site, spec in kernels.items() if spec.bits != width}
+        named = ", ".join(f"{site} {bits}" for site, bits in list(others.items())[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        note = f"{len(others)} of {len(kernels)} kernels can't have {width} bits: {named}{more}" if others else ""
+        return _noted(note, self._trained(self._engine, config, self._seed))
 
-    def _trained(self, engine: Engine, config: Config) -> Callable[[Report | None], Made]:
+    def _trained(self, engine: Engine, config: Config, seed: int) -> Callable[[Report | None], Made]:
         def make(report: Report | None) -> Made:
-            outcome = engine.train(config, self._seed, self._recipe, report)
+            outcome = engine.train(config, seed, self._recipe, report)
             engine.network.load_state(outcome.state)
             return Made(engine, len(outcome.history.epochs))
 
@@ -147,22 +168,27 @@ class Rows:
     def _mixed(self, record: TrialRecord) -> Iterator[Row]:
         config, number = record.config, record.number
         assert config is not None
-        note, depends_on = f"trial {number}", (*self._training, number)
-        weights = weights_of(self._study, record) if self._as_trials else None
-        own = self._trained(self._engine, config) if weights is None else self._as_it_was(record, *weights)
-        yield Row("best mixed", config, _noted(note, own), depends_on=(*depends_on, config.fingerprint))
+        # with the trial's own seed, so that scale modes differ in nothing else
+        seed, depends_on = derived_seed(self._study.provenance.seed, record.sequence, "training"), self._training
+        trace = partial(self._trace, self._engine, config)
+        yield Row("best mixed", config, self._best(record, config, seed), trace, (*depends_on, config.fingerprint))
         if any(spec.alpha is Alpha.AUTO for spec in config.values()):
             po2 = config.with_alpha(Alpha.AUTO, Alpha.AUTO_PO2)
-            make = _noted(note, self._trained(self._engine, po2))
-            yield Row("best mixed, auto_po2", po2, make, depends_on=(*depends_on, po2.fingerprint))
+            make = _noted(f"trial {number}", self._trained(self._engine, po2, seed))
+            yield Row("best mixed, auto_po2", po2, make, trace, (*depends_on, po2.fingerprint))
 
-    def _as_it_was(self, record: TrialRecord, config: Config, state: Any) -> Callable[[Report | None], Made]:
-        trained = self._study.trained(record)
+    def _best(self, record: TrialRecord, config: Config, seed: int) -> Callable[[Report | None], Made]:
+        """The trial as it was where its weights were kept, else trained again."""
 
         def make(report: Report | None) -> Made:
+            weights = weights_of(self._study, record) if self._as_trials else None
+            if weights is None:
+                again = self._trained(self._engine, config, seed)(report)
+                return replace(again, note=f"trial {record.number}, trained again")
+            trained = self._study.trained(record)
             self._engine.network.set_config(config)
-            self._engine.network.load_state([np.asarray(array) for array in state])
-            return Made(self._engine, trained.epochs, trained.seconds)
+            self._engine.network.load_state(weights[1])
+            return Made(self._engine, trained.epochs, trained.seconds, f"trial {record.number}")
 
         return make
 

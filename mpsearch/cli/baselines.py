@@ -7,6 +7,7 @@ import typer
 
 from mpsearch.cli.common import open_engine, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
+from mpsearch.cli.tables import ARROWS
 
 if TYPE_CHECKING:
     from mpsearch.baselines.record import Baseline
@@ -43,19 +44,20 @@ def baselines(
     with the study as soon as it is measured: a run that is cut off goes on where it stopped.
 
     PTQ dynamic range: kernels affine with 8 bits, all else float. Other PTQ: kernels and feature maps with 8 bits,
-    ranges of the feature maps by all values of the calibration (min-max), 99.99 % of them (percentile), the least
-    squared error (MSE) or divergence (entropy), with and without cross-layer equalization (CLE) and bias correction
-    (BC). QAT int8: the same form, trained. flat: each menu's width next to one, with kernels' scales auto and all
-    scales powers of two. best mixed: the study's best config, as searched and with all scales powers of two.
+    ranges of the feature maps by all values of the calibration (min-max), all but 0.01 % at each end (percentile), the
+    least squared error (MSE) or divergence (entropy), with and without cross-layer equalization (CLE) and bias
+    correction (BC). QAT int8: the same form, trained. flat: each menu's width next to one, with kernels' scales auto
+    and all scales powers of two. best mixed: the study's best config, as searched and with all scales powers of two.
     """
+    from mpsearch.baselines.record import check_rows
     from mpsearch.cli.output import print_json
+    from mpsearch.config import Alpha
     from mpsearch.progress import EpochProgress
     from mpsearch.study import open_study
 
+    check_rows(only or (), recipe, calibration)
     opened = open_study(name, storage)
     silent = quiet or as_json
-    from mpsearch.config import Alpha
-
     engine = open_engine(opened, silent, accept_change, (Alpha.AUTO, Alpha.AUTO_PO2))
     from mpsearch.baselines.measuring import baselines as measure
 
@@ -87,9 +89,9 @@ def print_baselines(baselines: "Sequence[Baseline]", title: str) -> None:
     from mpsearch.cli.output import print_table
 
     print_table(baseline_rows(baselines), title, SPARE)
-    for baseline in baselines:
-        if baseline.note:
-            print(f"{baseline.name}: {baseline.note}")
+    for note in dict.fromkeys(baseline.note for baseline in baselines if baseline.note):
+        names = [baseline.name for baseline in baselines if baseline.note == note]
+        print(f"{'; '.join(names)}: {note}")
     print(
         "PTQ: post-training quantization, CLE: with cross-layer equalization, BC: with bias correction, QAT: trained\n"
         "KB: 1,024 bytes, of parameters and of all feature maps of one sample; seconds: to make it of the float model"
@@ -99,13 +101,18 @@ def print_baselines(baselines: "Sequence[Baseline]", title: str) -> None:
 def baseline_rows(baselines: "Sequence[Baseline]") -> list[dict[str, Any]]:
     """The table's rows."""
     from mpsearch.baselines.record import KB
+    from mpsearch.costs.sizes import shown_costs
+    from mpsearch.metrics import direction
 
+    further = dict.fromkeys(name for b in baselines for name in b.further)
+    costs = dict.fromkeys(name for b in baselines for name in b.costs)
     return [
         {
             "baseline": b.name,
             "validation": b.validation,
             "test": b.test,
-            **{f"test {name}": value for name, value in b.further.items()},
+            **{f"test {name} {ARROWS[direction(name)]}": b.further.get(name) for name in further},
+            **{name: shown_costs(b.costs).get(name) for name in costs},
             "model KB": f"{b.parameter_bits / KB:,.1f}",
             "activation KB": f"{b.activation_bits / KB:,.1f}",
             "parameter bits": b.parameter_bits,

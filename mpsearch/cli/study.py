@@ -218,7 +218,7 @@ def show(
 
     δ is what a trial's saving of bits against the reference is worth; score = metric · (1 + δ).
     """
-    from mpsearch.baselines.record import kept
+    from mpsearch.baselines.record import RECIPES, kept
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.tables import goal_in_words, print_trial, print_trials
     from mpsearch.study import open_study
@@ -240,7 +240,7 @@ def show(
                 "trials": [record.to_json() for record in records],
                 "float": study.kept("float").get("float"),
                 "finetuned": study.kept("finetuned"),
-                "baselines": [baseline.to_json() for baseline in kept(study).values()],
+                "baselines": [row.to_json() for recipe in RECIPES for row in kept(study, recipe).values()],
                 "repeats": study.kept("repeat "),
                 "tags": study.tags,
                 "note": study.remark(),

@@ -63,7 +63,8 @@ def observe(model: keras.Model, placement: Placement, sites: Collection[str], sa
 
     for start in range(0, count, CALIBRATION_BATCH):
         batch = keras.tree.map_structure(lambda x, at=start: x[at : at + CALIBRATION_BATCH], samples)
-        values = iter(keras.tree.flatten(probe(batch, training=False)))
+        inputs = keras.tree.pack_sequence_as(probe._inputs_struct, keras.tree.flatten(batch))
+        values = iter(keras.tree.flatten(probe(inputs, training=False)))
         for site in maps:
             keep(site, next(values))
         for node in recurrent:

@@ -37,7 +37,8 @@ class QuantizedCompute(keras.layers.Layer):
         elif self.inner._call_has_training_arg:
             kwargs["training"] = training
         # the layer's own code runs, reading quantized values in place of its variables
-        values = {id(v): (v, keras.ops.convert_to_tensor(v)) for v in self.inner.variables}
+        # JAX's training step holds the values of all variables in a scope, which this one would hide
+        values = {id(v): (v, keras.ops.convert_to_tensor(v)) for v in self.variables}
         for attribute in self._attributes:
             variable = attrgetter(attribute)(self.inner)
             quantizer = self.weight_quantizers[attribute.replace(".", "__")]

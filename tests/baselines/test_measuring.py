@@ -2,15 +2,21 @@
 
 import dataclasses
 
+import keras
 import pytest
 
+from mpsearch import Space, Task, Training, bits
 from mpsearch.baselines import measuring
 from mpsearch.baselines.measuring import baselines
 from mpsearch.baselines.record import KB, NAMES, Baseline, kept
 from mpsearch.baselines.rows import Rows, flat
 from mpsearch.config import Alpha, Config
-from mpsearch.errors import ConfigError, TrainingError
+from mpsearch.creation import provenance_of
+from mpsearch.errors import ConfigError, StudyError, TrainingError
 from mpsearch.runners.inprocess import run
+from mpsearch.searching.engine import Engine
+from mpsearch.spacefile import SpaceFile
+from mpsearch.study import create_study
 
 PTQ = [name for name in NAMES if name.startswith("PTQ") and name != "PTQ dynamic range"]
 FLAT = [name for name in NAMES if name.startswith("flat")]
@@ -35,7 +41,7 @@ def test_all_rows_are_measured_and_kept(study, tiny_engine):
     assert [row.name for row in rows] == list(NAMES)
     assert seen == [(name, number, len(NAMES)) for number, name in enumerate(NAMES, 1)]
     assert (len(PTQ), len(FLAT), len(NAMES)) == (16, 6, 27)
-    assert list(kept(study).items()) == [(row.name, row) for row in rows]
+    assert list(kept(study, "trial").items()) == [(row.name, row) for row in rows]
     by_name = {row.name: row for row in rows}
     best = study.best()[0]
     mixed = by_name["best mixed"]
@@ -100,7 +106,7 @@ def test_the_fine_tuning_recipe_is_what_rows_are_trained_by(study, tiny_engine):
         study, tiny_engine, ["best mixed"], "finetuning", report=lambda name: lambda epoch, logs: seen.append(epoch)
     )
     assert row.epochs == len(seen) == 3
-    assert row.note == f"trial {study.best()[0].number}"
+    assert row.note == f"trial {study.best()[0].number}, trained again"
 
 
 def test_flat_configs_take_each_menus_nearest_width(tiny_engine):
@@ -123,7 +129,7 @@ def test_kernels_with_powers_of_two_alone_become_auto_in_flat_auto(tiny_engine, 
 def test_a_width_that_the_space_lacks_is_said(study, tiny_engine):
     narrow, wide = baselines(study, tiny_engine, only=["flat 8, auto", "flat 16, auto"])
     assert narrow.note == ""
-    assert wide.note == "the space has no 16 bits: its kernels have 8 at most"
+    assert wide.note == "3 of 3 kernels can't have 16 bits: conv/kernel 8, dw/kernel 8, logits/kernel 8"
 
 
 def test_a_training_that_breaks_is_a_row_that_failed(study, tiny_engine, monkeypatch):
@@ -145,15 +151,61 @@ def test_without_a_test_split_there_is_no_test_metric(study, tiny_engine, monkey
 
 
 def test_a_study_without_trials_has_no_best(tiny_study, tiny_engine):
-    names = [row.name for row in Rows(tiny_study(), tiny_engine, None, 32, 0)]
+    made = tiny_study()
+    names = [row.name for row in Rows(made, tiny_engine, None, 32, 0)]
     assert "best mixed" not in names
     assert "flat 4, auto" in names
+    with pytest.raises(StudyError, match="no complete trial yet, so no best one: mpsearch study run tiny"):
+        baselines(made, tiny_engine, only=["best *"])
+
+
+def test_trials_from_before_a_change_are_not_the_best(study, tiny_engine):
+    study.accept({"space_hash": "another"})
+    assert "best mixed" not in [row.name for row in Rows(study, tiny_engine, None, 32, 0)]
+
+
+def test_rows_of_two_recipes_stand_beside_each_other_and_outdated_ones_are_not_shown(study, tiny_engine):
+    (short,) = baselines(study, tiny_engine, only=["flat 4, auto"])
+    (long,) = baselines(study, tiny_engine, only=["flat 4, auto"], recipe="finetuning")
+    assert kept(study, "trial") == {"flat 4, auto": short}
+    assert kept(study, "finetuning") == {"flat 4, auto": long}
+    study.accept({"space_hash": "another"})
+    assert kept(study, "trial") == kept(study, "finetuning") == {}
+
+
+def odd_model():
+    """An operator between layers, and a frozen convolution."""
+    inputs = keras.Input((8, 8, 1), name="input")
+    x = keras.layers.Conv2D(6, 3, activation="relu", padding="same", name="frozen", trainable=False)(inputs)
+    y = keras.layers.Conv2D(6, 3, activation="relu", padding="same", name="second")(x)
+    y = keras.layers.DepthwiseConv2D(3, padding="same", name="dw")(y)
+    z = keras.layers.Flatten(name="flatten")(y + x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax", name="logits")(z), name="odd")
+
+
+def test_rows_do_not_depend_on_their_order_whatever_the_model(tiny_engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Training(epochs=1, learning_rate=1e-3)
+    task = Task(odd_model, lambda: tiny_engine.data, training=recipe, float_training=recipe)
+    space = Space(kernel=bits(2, 8), bias=bits(16), activation=bits(4, 8))
+    file = SpaceFile(tmp_path / "odd.py", "", task, space)
+    engine = Engine(file, extra_alphas=measuring.ALPHAS, data=tiny_engine.data)
+    made = provenance_of(file, engine.data, engine.network.space, 0, "random", "none")
+    names = ["PTQ min-max", "PTQ dynamic range", "PTQ min-max + CLE + BC", "QAT int8", "flat 8, auto"]
+    found = []
+    for study, order in (("one", names), ("other", names[::-1])):
+        opened = create_study(study, made)
+        rows = {}
+        for name in order:
+            rows |= {row.name: row for row in baselines(opened, engine, only=[name])}
+        found.append({name: (rows[name].validation, rows[name].test) for name in names})
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"only": ["flat 5*"]}, "no row is called 'flat 5\\*'; there are float, PTQ dynamic range"),
+        ({"only": ["flat 5*"]}, "no row is called 'flat 5\\*'; there are 'float', 'PTQ dynamic range', "),
         ({"recipe": "long"}, "the recipe must be trial or finetuning, but got 'long'"),
         ({"calibration": 0}, "at least 1 sample, but got 0"),
     ],

@@ -75,7 +75,7 @@ def test_static_quantization_is_the_network_on_codes(engine, post, method):
     first, bias, second, last = (np.asarray(w, dtype=float) for w in engine.network.float_model.get_weights())
     samples = engine.data.train.spread(100).x
     hidden_seen = np.maximum(samples @ first + bias, 0.0)
-    ranges = [range_of(method, observed) for observed in post._seen.sites.values()]
+    ranges = [range_of(method, observed) for observed in post.seen.sites.values()]
     if method is RangeMethod.MIN_MAX:
         assert ranges[0] == pytest.approx((samples.min(), samples.max()))
         assert ranges[1] == pytest.approx((0.0, hidden_seen.max()), rel=1e-5)
@@ -120,7 +120,7 @@ def test_bias_correction_goes_with_equalization(engine, post):
     plain = {}
     for equalize in (False, True):
         post.static(RangeMethod.MIN_MAX, equalize)
-        post.correct(post.config)
+        post.correction(post.config)
         plain[equalize] = session.predict(data, data.validation)
     engine.network.set_config(None)
     expected = predicted(engine)
@@ -133,8 +133,8 @@ def test_ranges_after_equalization_are_those_of_the_equalized_network(engine, po
     post.static(RangeMethod.MIN_MAX, equalize=True)
     kernel, bias = post.equalized[0]["hidden"]
     seen = np.maximum(engine.data.train.spread(100).x @ kernel + bias, 0.0).max()
-    assert min_max(post._seen_equalized.sites["hidden/activation"])[1] == pytest.approx(seen, rel=1e-5)
-    assert min_max(post._seen.sites["hidden/activation"])[1] != pytest.approx(seen, rel=1e-2)
+    assert min_max(post.seen_equalized.sites["hidden/activation"])[1] == pytest.approx(seen, rel=1e-5)
+    assert min_max(post.seen.sites["hidden/activation"])[1] != pytest.approx(seen, rel=1e-2)
 
 
 @pytest.mark.parametrize("axes", [(0,), (0, 1), ()])

@@ -94,7 +94,7 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
         "best mixed",
         "best mixed, auto_po2",
     ]
-    assert f"best mixed: trial {tuned['trial']}" in out
+    assert f"best mixed; best mixed, auto_po2: trial {tuned['trial']}" in out
     assert "best mixed, auto_po2: epoch 2/2" in out
     assert "[1/6] PTQ MSE: accuracy 0." in err
     again = json.loads(mpsearch("baselines", "mine", "--only", "best*", "--json")[1])

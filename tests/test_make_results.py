@@ -1,0 +1,48 @@
+"""Results pages are made of what commands print."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(__file__).resolve().parents[1] / "studies"
+
+
+@pytest.fixture(scope="module")
+def make_results():
+    spec = importlib.util.spec_from_file_location("make_results", STUDIES / "make_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in STUDIES.glob("*/about.md")), ids=lambda folder: folder.name)
+def test_the_committed_pages_are_those_of_the_committed_records(make_results, folder):
+    study = json.loads((folder / "records.json").read_text())
+    front = folder / "front.json"
+    found = json.loads(front.read_text()) if front.exists() else None
+    page = make_results.results(study, (folder / "about.md").read_text(), found)
+    assert page == (folder / "RESULTS.md").read_text()
+
+
+def test_rows_that_failed_are_shown_as_gaps(make_results):
+    whole = {
+        "name": "QAT int8", "validation": 0.9, "test": 0.8, "further": {"AUC": 0.7}, "parameter_bits": 8192,
+        "activation_bits": 8192, "delta": 0.1, "score": 0.99, "epochs": 3, "seconds": 6.0, "note": "",
+    }  # fmt: skip
+    failed = {
+        **whole,
+        "name": "PTQ MSE",
+        "validation": None,
+        "test": None,
+        "score": None,
+        "further": {},
+        "note": "broke",
+    }
+    text, said = make_results.baselines([failed, whole], "accuracy")
+    assert "| PTQ MSE | – | – | – | 1.0 | 1.0 |" in text
+    assert "| QAT int8 | 0.9000 | 0.8000 | 0.7000 |" in text
+    assert said.startswith("- PTQ MSE: broke.")
+    broken = {**whole, "validation": None, "test": None, "score": None, "epochs": 0}
+    assert "an epoch" not in make_results.baselines([failed, broken], "accuracy")[1]
