@@ -114,3 +114,34 @@ def test_the_whole_path_from_space_file_to_exported_file_under_jax(tmp_path):
     assert all(metric > 0.3 for metric in found["metrics"])
     assert found["tuned"][0] > 0.3
     assert found["export"]["top1_agreement"] >= 0.999
+
+
+RECURRENT = """
+import json
+import keras
+import numpy as np
+from mpsearch import Data, Space, Split, Training, bits
+from mpsearch.network.elastic import ElasticNetwork
+from mpsearch.training import Session
+
+inputs = keras.Input((6, 3), name="input")
+x = keras.layers.GRU(5, name="gru")(inputs)
+model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="logits")(x))
+rng = np.random.default_rng(0)
+splits = [Split(rng.normal(0, 1, (48, 6, 3)).astype("float32"), np.arange(48) % 2) for _ in range(3)]
+data = Data(*splits)
+network = ElasticNetwork(model, Space(kernel=bits(4), bias=bits(16), activation=bits(3, 8)), splits[0].x)
+session = Session(network.model, "adam", "sparse_categorical_crossentropy", "accuracy", network.state_variables)
+outputs = []
+for width in (8, 3):
+    network.set_config(network.space.uniform(width))
+    outputs.append(session.predict(data, data.test))
+logs = session.fit(data, Training(epochs=1, batch_size=16, learning_rate=1e-3), seed=0).epochs[0]
+print(json.dumps({"moved": float(np.abs(outputs[0] - outputs[1]).max()), "loss": logs["loss"]}))
+"""
+
+
+def test_the_states_of_recurrent_layers_are_quantized_under_jax(tmp_path):
+    found = under_jax(RECURRENT, tmp_path)
+    assert found["moved"] > 1e-4
+    assert 0 < found["loss"] < 10
