@@ -88,7 +88,10 @@ def reachable(file: SpaceFile, space: ResolvedSpace, goal: Goal) -> tuple[Budget
     Raises:
         ConfigError: they can't be met, or there is no such cost; the message has the numbers.
     """
-    budget = budget_of(space, Scoring.of(file, space.facts, goal))
+    scoring = Scoring.of(file, space.facts, goal)
+    for width in sorted({width for choice in space.choices for width in choice.menu.widths}):
+        scoring.delta(scoring.costs(space.uniform(width)))  # what can't be costed is refused before the first trial
+    budget = budget_of(space, scoring)
     if not budget.costs:
         return budget, []
     budget.repaired(space.uniform(2))

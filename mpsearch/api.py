@@ -231,7 +231,7 @@ class Search:
         return self._run(_limits(trials, timeout, until_score, patience), jobs)
 
     def _run(self, limits: Limits, jobs: int) -> "Search":
-        ended = limits.reached(self.study.records(), time.monotonic())
+        ended = limits.reached(self.study.records(), time.monotonic(), self.study.goal.floor)
         if ended is None:
             found = self.top(1)
             best = found[0].record.score if found else None

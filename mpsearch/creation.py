@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpsearch.aiming import check_methods
+from mpsearch.aiming import check_methods, reachable
 from mpsearch.changes import (
     check_file,
     forgiving_of,
@@ -206,7 +206,9 @@ def check_unchanged(
 def _made_of(study: Study, file: SpaceFile, data: Data, space: ResolvedSpace) -> dict[str, Any]:
     """What of the provenance a study without trials would have, were it made now with the same sampler and pruner."""
     was = study.provenance
-    made = provenance_of(file, data, space, was.seed, was.sampler, was.pruner, was.sampler_options, was.pruner_options)
+    reachable(file, space, study.goal)
+    options = was.sampler_options, was.pruner_options
+    made = provenance_of(file, data, space, was.seed, was.sampler, was.pruner, *options, study.goal)
     plain = json.loads(json.dumps(vars(made)))  # as a storage gives it back
     return {key: value for key, value in plain.items() if key in _OF_THE_FILE}
 

@@ -1,5 +1,6 @@
 """Look at a study's trials by metric and costs: the front, what meets a new budget, what to train next."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,9 +65,13 @@ def survey(study: Study, file: SpaceFile, facts: ModelFacts, names: Sequence[str
         StudyError: it has no complete trial.
         ConfigError: there is no such cost.
     """
-    records = [record for record in study.best(None) if not record.before_change and not study.is_short(record)]
-    if not records:
+    complete = [record for record in study.best(None) if not record.before_change]
+    if not complete:
         raise StudyError(f"`{study.name}` has no complete trial yet: mpsearch study run {study.name}")
+    records = [record for record in complete if not study.is_short(record)]
+    if not records:
+        least = f"{study.provenance.metric} ≥ {study.goal.floor:g}"
+        raise StudyError(f"none of the {len(complete)} configs that `{study.name}` has trained reaches {least}")
     costs = costs_of(file, facts, study.goal, names or study.goal.costs)
     configs = [record.config for record in records if record.config is not None]
     specs = Specs.of(facts, configs)
@@ -109,8 +114,13 @@ def answer(
         ConfigError: a limit isn't one, or no config of the space meets them all.
     """
     given, floor = split_limits(limits, file.task.metric)
-    costs = costs_of(file, space.facts, study.goal, tuple(given))
-    most = [parse_size(text, cost.unit, f"limit {cost.name}") for text, cost in zip(given.values(), costs, strict=True)]
+    own = study.goal.limits
+    costs = costs_of(file, space.facts, study.goal, tuple(dict.fromkeys((*given, *own))))
+    most = [
+        min(parse_size(given[cost.name], cost.unit, f"limit {cost.name}") if cost.name in given else math.inf,
+            own.get(cost.name, math.inf))
+        for cost in costs
+    ]  # fmt: skip
     least = 0.0 if floor is None else parse_size(floor, "", file.task.metric)
     budget = Budget(space, costs, most)
     kept = [r for r in records if r.config is not None and not budget.broken(r.config) and (r.metric or 0.0) >= least]

@@ -301,8 +301,14 @@ class Trials:
         }
 
     def _ended(self) -> list[FrozenTrial]:
-        """Trials that ended, in order of their places, without those that were cut off."""
-        ended = [t for t in self._trials() if state_of(t) in FINISHED]
+        """Trials that ended, in order of their places, without those that were cut off.
+
+        With several objectives Optuna's samplers can't learn from pruned ones: they are left out.
+        """
+        several = len(self._study.directions) > 1
+        ended = [
+            t for t in self._trials() if state_of(t) in FINISHED and not (several and t.state == TrialState.PRUNED)
+        ]
         return sorted(ended, key=lambda t: (t.user_attrs.get("sequence", -1), t.number))
 
     def enqueue(self, space: ResolvedSpace, config: Config, origin: str) -> None:

@@ -17,11 +17,13 @@ from mpsearch.goal import Goal, Objective, split_limits
 from mpsearch.ranking import ranked
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
+from mpsearch.runners.ledger import Ledger
+from mpsearch.runners.limits import Limits
 from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.dominated import DominatedPruner, surpasses
 from mpsearch.searching.scoring import Scoring
 from mpsearch.study import create_study, open_study
-from mpsearch.upkeep import copy_study, import_study, to_json
+from mpsearch.upkeep import copy_study, import_study, to_csv, to_json
 
 SAMPLERS = ["tpe", "random", "qmc", "grid", "nsga2", "cmaes"]
 SEVERAL = ["tpe", "random", "qmc", "grid", "nsga2", "nsga3"]
@@ -121,7 +123,7 @@ def test_limits_that_can_not_be_met_are_refused_with_numbers(study, goal_engine)
     assert reachable(file, space, dataclasses.replace(goal, limits={"flash": least}))[1][0].met
 
 
-def test_below_the_least_metric_a_trial_is_no_good(study, goal_engine):
+def test_below_the_least_metric_a_trial_is_no_good(study, goal_engine, monkeypatch):
     made = study("floor", "random", limits=["accuracy=0.4"])
     run(made, goal_engine, 12, Silent())
     records, told = made.records(), [trial.values[0] for trial in made.frozen_trials()]
@@ -135,6 +137,12 @@ def test_below_the_least_metric_a_trial_is_no_good(study, goal_engine):
     assert [made.is_short(record) for record in best] == sorted(made.is_short(record) for record in best)
     assert best[0].score == max(record.score for record in good)
     assert [c.record.number for c in ranked(made)] == [record.number for record in best]
+    lucky = [dataclasses.replace(short[0], score=2.0), *good]
+    assert Limits(score=1.9).reached(lucky, 0.0, made.goal.floor) is None
+    assert Limits(score=1.9).reached(lucky, 0.0) is not None
+    monkeypatch.setattr(type(made), "records", lambda self: lucky)
+    monkeypatch.setattr(type(made), "best", lambda self, count=None: [*good, lucky[0]])
+    assert ranked(made)[-1].record is lucky[0]
 
 
 @pytest.mark.parametrize("sampler", SEVERAL)
@@ -212,6 +220,36 @@ def test_dominated_trials_are_stopped(study, goal_engine):
         if dearer:
             assert record.epochs == 1
     assert any(record.state is State.PRUNED for record in made.records())
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
+def test_samplers_go_on_beside_pruned_trials_and_tables_are_shown_of_broken_ones(study, goal_engine, sampler):
+    options = {"n_startup_trials": 1, "n_dominating": 1}
+    sampling = {} if sampler == "tpe" else {"population_size": 5}
+    made = study(sampler, sampler, "dominated", options, sampling, objective="pareto", costs=("flash",))
+    run(made, goal_engine, 20, Silent())
+    assert any(record.state is State.PRUNED for record in made.records())
+    with Ledger(made, goal_engine.file, goal_engine.network.space, Limits(trials=30), Silent()) as ledger:
+        assert ledger.next() is not None
+        assert made.records()[-1].costs == {}
+    assert made.records()[-2].state is State.BROKEN
+    assert "broken" in to_csv(made)
+    run(open_study(sampler), goal_engine, 22, Silent())
+
+
+def test_a_cost_that_can_not_be_computed_costs_no_try(study, goal_engine, monkeypatch):
+    made = study("mistake", "random")
+
+    def broken(self, config):
+        raise ConfigError("the cost failed")
+
+    monkeypatch.setattr(Scoring, "costs", broken)
+    with pytest.raises(ConfigError, match="the cost failed"):
+        run(made, goal_engine, 2, Silent())
+    assert [record.state for record in made.records()] == [State.BROKEN, State.WAITING]
+    monkeypatch.undo()
+    run(made, goal_engine, 1, Silent())
+    assert made.frozen_trials()[1].user_attrs["attempt"] == 1
 
 
 def test_surpassing_is_being_nowhere_worse_and_somewhere_better():

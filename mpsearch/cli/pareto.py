@@ -8,6 +8,7 @@ import typer
 
 from mpsearch.cli.options import AsJson, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
+from mpsearch.errors import ConfigError, StudyError
 
 if TYPE_CHECKING:
     from mpsearch.facts import ModelFacts
@@ -56,7 +57,10 @@ def pareto(
     names = [part for text in cost or [] for part in text.split(",")]
     found = survey(study, file, facts_of(study, file), names)
     if csv is not None:
-        csv.write_text(as_csv(found, study.provenance.metric), encoding="utf-8")
+        try:
+            csv.write_text(as_csv(found, study.provenance.metric), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"can't write {csv}: {error}") from error
     if as_json:
         print_json(plain(found))
     else:
@@ -69,8 +73,10 @@ def print_front(study: "Study") -> None:
     from mpsearch.surveying import survey
 
     file = space_file_of(study)
-    if study.best(1):
+    try:
         print_found(survey(study, file, facts_of(study, file)), study)
+    except StudyError as error:  # there is none yet
+        print(error)
 
 
 def print_found(found: "Surveyed", study: "Study") -> None:

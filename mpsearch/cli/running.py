@@ -201,7 +201,7 @@ def _command(
     from mpsearch.study import open_study
 
     study = open_study(name, storage)
-    ended = limits.reached(study.records(), time.monotonic())
+    ended = limits.reached(study.records(), time.monotonic(), study.goal.floor)
     if ended is not None:
         settle(study, (lambda line: None) if quiet or as_json else say)
         accept_early(study, accept)

@@ -23,12 +23,12 @@ import numpy as np
 
 from mpsearch.config import FLOAT_BITS
 from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.profile import PLACES
 from mpsearch.costs.rescaling import RescalingMultiplications
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts, OperationFacts, ProductFacts, TensorFacts
 
-PLACES = ("fixed", "sram", "dram")
 RESCALED_BITS = 32
 
 

@@ -13,7 +13,8 @@ from mpsearch.costs.specs import Specs
 class FlashBytes(Cost):
     """Packed kernels, biases, scales and zero-points, by the rule of `costs.containers`.
 
-    The program that computes with them is not counted.
+    The program that computes with them is not counted, nor are weights that have no site, such as those of a
+    LayerNormalization.
     """
 
     name, unit, about = "flash", "bytes", "packed kernels, biases and scales"

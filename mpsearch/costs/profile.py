@@ -10,6 +10,8 @@ from mpsearch.config import MAX_BITS, MIN_BITS
 from mpsearch.costs.sizes import parse_size
 from mpsearch.errors import ConfigError, DataMissingError
 
+PLACES = ("fixed", "sram", "dram")
+"""Where parameters and feature maps can be kept."""
 SHIPPED = Path(__file__).parent / "profiles"
 _SIZES, _NUMBERS = ("ram", "flash"), ("clock_mhz", "macs_per_cycle", "bytes_per_cycle", "cycles_per_operation")
 _KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "packed", "weights", "activations")
@@ -81,9 +83,14 @@ def _profile(given: dict[str, Any], path: Path) -> Profile:
     for key in (*_SIZES, *_NUMBERS):
         value = made.get(key)
         least = 0 if key == "cycles_per_operation" else None
-        if value is not None and not (isinstance(value, (int, float)) and (value > 0 or value == least)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and (value > 0 or value == least)):
             raise ConfigError(f"{path}: `{key}` must be a positive number, but is {value!r}")
-    made["pairs"] = tuple(_pair(pair, path) for pair in given.get("pairs", ()))
+    pairs = given.get("pairs", [])
+    made["pairs"] = tuple(_pair(pair, path) for pair in (pairs if isinstance(pairs, list) else [pairs]))
+    for key in ("weights", "activations"):
+        if made.get(key, "sram") not in PLACES:
+            raise ConfigError(f"{path}: `{key}` must be {', '.join(PLACES)}, but is {made[key]!r}")
     if not isinstance(made.get("packed", True), bool):
         raise ConfigError(f"{path}: `packed` must be true or false, but is {made['packed']!r}")
     return Profile(**made)

@@ -33,8 +33,8 @@ class RamBytes(Cost):
 
     Operations are executed in the order of the facts. A feature map is in memory from the operation that makes it to
     the last one that reads it, a model input from the beginning, and a model output to the end. An operation that makes
-    each value of the values at its place writes over an input that nobody needs any more, where its output needs no
-    more bytes than that. Kernels stay in flash; accumulators, and the buffers that an implementation of a convolution
+    each value of the values at its place writes over an input that nobody needs any more: the two then take the memory
+    of the larger one. Kernels stay in flash; accumulators, and the buffers that an implementation of a convolution
     takes, are not counted.
 
     Args:
@@ -62,9 +62,7 @@ class RamBytes(Cost):
         found = sizes @ self._alive.T
         for number, moment in enumerate(self._timeline):
             if moment.dying:
-                output = sizes[:, moment.output]
-                room = sizes[:, moment.dying].max(axis=1)
-                found[:, number] -= np.where(room >= output, output, 0.0)
+                found[:, number] -= np.minimum(sizes[:, moment.dying].max(axis=1), sizes[:, moment.output])
         for number, operation in enumerate(self.facts.operations):
             if operation.states:
                 found[:, number] += self._state_bytes(specs, operation)

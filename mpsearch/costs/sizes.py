@@ -44,7 +44,8 @@ def parse_size(text: str, unit: str, what: str = "size") -> float:
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].upper() not in factors:
         names = ", ".join(name for name in factors if name)
-        raise ConfigError(f"`{what}` must be a number of {unit}, or one with {names} behind it, but got {text!r}")
+        of = f"a number of {unit}, or one with {names} behind it" if unit else "a number"
+        raise ConfigError(f"`{what}` must be {of}, but got {text!r}")
     return float(found[1].replace("_", "")) * factors[found[2].upper()]
 
 

@@ -97,8 +97,7 @@ def _operation(
             shape = tuple(variable.shape)
             macs = adapter.macs(shape, graph.by_name[node.inputs[0].node].shapes[node.inputs[0].output], node.shape)
             if macs:
-                scales = weight.scales(shape)
-                fan_in = prod(shape) // scales if scales > 1 else -(-macs // node.elements)
+                fan_in = _fan_in(node.layer, kind, shape, weight.scales(shape), -(-macs // node.elements))
                 recurrent = state is not None and weight.name == RECURRENT
                 products.append(ProductFacts(site, (state,) if state and recurrent else read, macs, fan_in))
     return OperationFacts(
@@ -112,6 +111,17 @@ def _operation(
         rescales=rescales,
         states=() if state is None else (state,) * _STATES.get(kind, 1),
     )
+
+
+def _fan_in(layer: Any, kind: str, shape: tuple[int, ...], scales: int, mean: int) -> int:
+    """Products of a kernel that are summed for one value, at most; `mean` of them on average."""
+    if kind.startswith("Depthwise"):
+        return prod(shape[:-2])
+    if kind.endswith("Transpose"):  # kernel (…, out, in): of its positions each stride-th meets a value
+        return prod(-(-size // step) for size, step in zip(shape[:-2], layer.strides, strict=True)) * shape[-1]
+    if kind in ("LSTM", "GRU", "SimpleRNN"):
+        return shape[0]
+    return prod(shape) // scales if scales > 1 else mean
 
 
 def _fused(graph: Graph, owners: Mapping[Tensor, Tensor]) -> set[str]:

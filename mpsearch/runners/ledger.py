@@ -175,7 +175,7 @@ class Ledger:
         self._check_heartbeat()
         self._study.recover(self._watch)
         records = self._study.records()
-        self.ended = self._limits.reached(records, self._started)
+        self.ended = self._limits.reached(records, self._started, self._study.goal.floor)
         if self.ended is not None or self._limits.taken(records):
             return None, None
         try:
@@ -192,8 +192,13 @@ class Ledger:
             return None, None
         self._held.add(asked.number)
         job = Job(asked.number, asked.config, derived_seed(self._study.provenance.seed, asked.sequence, "training"))
+        try:
+            costs = self._scoring.costs(job.config)
+        except MpsearchError as error:  # a mistake in a cost is no config's fault
+            self._study.interrupt(job.number, f"{type(error).__name__}: {error}")
+            raise
         with self._lock:
-            self._open[job.number] = _Open(job, self._scoring.costs(job.config), time.perf_counter())
+            self._open[job.number] = _Open(job, costs, time.perf_counter())
         if self._scoring.goal.objective is Objective.PARETO and self._study.provenance.pruner != "none":
             known = self._open[job.number].costs.to_json()
             self._study.keep_costs(job.number, self._scoring.of_objective(known))

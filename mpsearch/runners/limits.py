@@ -54,15 +54,17 @@ class Limits:
         """
         return self.taken([r for r in records if (r.number != number if queued else r.number < number)])
 
-    def reached(self, records: Sequence[TrialRecord], started: float) -> str | None:
+    def reached(self, records: Sequence[TrialRecord], started: float, floor: float | None = None) -> str | None:
         """Why a run is at its end, None where it isn't; empty where it has all its trials.
 
         Args:
             records: all trials of the study.
             started: `time.monotonic()` when the run began.
+            floor: the least metric; the score of a trial below it counts for nothing.
         """
         ended = sorted((r for r in records if r.state in _ENDED), key=lambda r: (r.sequence, r.number))
-        scores = [r.score if r.state is State.COMPLETE and r.score is not None else None for r in ended]
+        good = [r.state is State.COMPLETE and not (floor is not None and (r.metric or 0.0) < floor) for r in ended]
+        scores = [r.score if whole else None for r, whole in zip(ended, good, strict=True)]
         best = max((score for score in scores if score is not None), default=None)
         if self.score is not None and best is not None and best >= self.score:
             return f"trial {ended[scores.index(best)].number} has score {best:.4f}, and {self.score} was asked for"

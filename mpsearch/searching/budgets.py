@@ -1,8 +1,8 @@
 """Budgets: hard limits on costs. A config beyond one is never trained; it is moved inside.
 
-The way inside is downwards: choices of the space take their next narrower width, or a power of two for a scale, those
-first that bring a config nearest to its limits, and no more of them than it needs. Where a cost may fall as widths rise
-it goes upwards as well.
+The way inside is downwards: choices of the space take the next narrower width that costs less, or a power of two for a
+scale, those first that bring a config nearest to its limits, and no more of them than it needs; what needn't have moved
+is put back. Where a cost may fall as widths rise the way goes upwards as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class Budget:
             found = self._cheapest
         if self.excess(found[None])[0] > 0:
             raise self.refusal()
-        return next(self.space.configs(found[None]))
+        return next(self.space.configs(self._back(found, start)[None]))
 
     def feasible(self) -> list[Feasible]:
         """Of each limit, whether it can be met, and by what it is held back."""
@@ -153,10 +153,12 @@ class Budget:
             for row, (choice, to) in enumerate(moves):
                 candidates[row, choice] = to
             gains = excess - self.excess(candidates)
-            taken: dict[int, int] = {}
-            for row in np.argsort(-gains, kind="stable"):
-                if gains[row] > 0 and self._allowed(candidates[row]):
-                    taken.setdefault(moves[row][0], moves[row][1])
+            nearest: dict[int, int] = {}  # of each choice the first move that brings anything
+            for row, (choice, _) in enumerate(moves):
+                if gains[row] > 0 and choice not in nearest and self._allowed(candidates[row]):
+                    nearest[choice] = row
+            ordered = sorted(nearest.values(), key=lambda row: -gains[row])
+            taken = dict(moves[row] for row in ordered)
             if not taken:
                 return None
             here = self._first_inside(here, taken)
@@ -172,6 +174,20 @@ class Budget:
         inside = np.flatnonzero(self.excess(steps) == 0)
         return np.asarray(steps[inside[0]] if len(inside) else steps[-1])
 
+    def _back(self, here: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """A config inside the limits, with what needn't differ from where it came from put back."""
+        changed = [int(choice) for choice in np.flatnonzero(here != start)]
+        while changed:
+            steps = np.repeat(here[None], len(changed), axis=0)
+            for row, choice in enumerate(changed):
+                steps[row:, choice] = start[choice]
+            inside = (self.excess(steps) == 0) & np.array([self._allowed(step) for step in steps])
+            kept = len(changed) if inside.all() else int(inside.argmin())
+            if kept:
+                here = steps[kept - 1]
+            changed = changed[kept + 1 :]  # the one after can't be put back
+        return here
+
     def _allowed(self, positions: np.ndarray) -> bool:
         """Whether a config keeps the limits between the space's widths."""
         return not self.space.limits or next(self.space.configs(positions[None])) in self.space
@@ -182,7 +198,7 @@ class Budget:
         anywhere = any(cost.falls_with_widths for cost in self.costs)
         return [
             [
-                [n for n in range(len(choice.specs)) if n != position] if anywhere else _cheaper(choice.specs, spec)
+                _around(choice.specs, position) if anywhere else _cheaper(choice.specs, spec)
                 for position, spec in enumerate(choice.specs)
             ]
             for choice in self.space.choices
@@ -193,15 +209,21 @@ def _price(spec: QuantizerSpec) -> tuple[int, bool]:
     return spec.bits, spec.alpha is Alpha.AUTO
 
 
+def _around(specs: Sequence[QuantizerSpec], position: int) -> list[int]:
+    """All other positions, those with the nearest widths first."""
+    others = [n for n in range(len(specs)) if n != position]
+    return sorted(others, key=lambda n: abs(specs[n].bits - specs[position].bits))
+
+
 def _cheaper(specs: Sequence[QuantizerSpec], spec: QuantizerSpec) -> list[int]:
-    """Positions one step cheaper: the next narrower width, and a power of two for a scale."""
+    """Positions that are cheaper, the nearest first: narrower widths, then a power of two for a scale."""
     narrower = [n for n, other in enumerate(specs) if other.bits < spec.bits and other.alpha is spec.alpha]
     po2 = [
         n
         for n, other in enumerate(specs)
         if other.bits == spec.bits and spec.alpha is Alpha.AUTO and other.alpha is not Alpha.AUTO
     ]
-    return [*([max(narrower, key=lambda n: specs[n].bits)] if narrower else []), *po2[:1]]
+    return [*sorted(narrower, key=lambda n: -specs[n].bits), *po2[:1]]
 
 
 def budget_of(space: ResolvedSpace, scoring: Scoring) -> Budget:

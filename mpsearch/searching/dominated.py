@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-COSTS = "costs"
+COSTS = "objective costs"
 """User attribute that a trial's costs are kept under from its beginning: those of the objective, in its order."""
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 

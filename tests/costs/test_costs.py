@@ -46,11 +46,11 @@ def test_flash_by_hand():
 
 def test_ram_by_hand():
     cost = RamBytes(FACTS)
-    # input and a are there at once, then a and b, then b beside its float softmax of 12 bytes, for which it has no room
-    assert cost.parts(Specs.of(FACTS, [config(FACTS)]))[1].tolist() == [[10.0, 7.0, 15.0]]
+    # input and a are there at once, then a and b, then b, over which its float softmax of 12 bytes is written
+    assert cost.parts(Specs.of(FACTS, [config(FACTS)]))[1].tolist() == [[10.0, 7.0, 12.0]]
     wide = config(FACTS, b__activation=32)
-    assert cost.parts(Specs.of(FACTS, [wide]))[1].tolist() == [[10.0, 16.0, 12.0]], "the softmax writes over its input"
-    assert cost(config(FACTS, input__activation=3, a__activation=3)) == 15
+    assert cost.parts(Specs.of(FACTS, [wide]))[1].tolist() == [[10.0, 16.0, 12.0]]
+    assert cost(config(FACTS, input__activation=3, a__activation=3)) == 12
     three = config(FACTS, input__activation=3, a__activation=3, b__activation=32)
     assert cost.parts(Specs.of(FACTS, [three]))[1].tolist() == [[3 + 2, 2 + 12, 12]], "18 and 12 bits, packed"
     assert RamBytes(FACTS, packed=False).parts(Specs.of(FACTS, [three]))[1].tolist() == [[10, 16, 12]]
@@ -67,8 +67,8 @@ def largest_by_brute_force(facts, chosen):
         there |= set(operation.outputs)
         total = sum(size[name] for name in there)
         free = [size[name] for name in operation.inputs if name not in later]
-        if operation.in_place and free and max(free) >= size[operation.outputs[0]]:
-            total -= size[operation.outputs[0]]
+        if operation.in_place and free:
+            total -= min(max(free), size[operation.outputs[0]])
         largest = max(largest, total)
         there = {name for name in there if name in later}
     return largest

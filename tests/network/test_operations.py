@@ -70,6 +70,29 @@ def test_shared_layers_are_executed_each_time_and_recurrent_ones_have_states():
     )
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="layer"), 9),
+        (keras.layers.Conv2DTranspose(1, 3, strides=2, name="layer"), 2 * 2 * 16),
+        (keras.layers.Conv2DTranspose(4, 2, strides=2, name="layer"), 16),
+        (keras.layers.Conv2D(1, 3, name="layer"), 9 * 16),
+        (keras.layers.Conv2D(4, 3, groups=2, name="layer"), 9 * 8),
+        (keras.layers.Dense(5, name="layer"), 16),
+    ],
+)
+def test_fan_in_is_the_number_of_products_in_a_sum(layer, expected):
+    inputs = keras.Input((6, 6, 16), name="input")
+    (operation,) = facts_of(keras.Model(inputs, layer(inputs))).operations
+    assert operation.products[0].fan_in == expected
+
+
+def test_a_recurrent_layer_of_one_unit_sums_its_features():
+    inputs = keras.Input((10, 5), name="input")
+    (operation,) = facts_of(keras.Model(inputs, keras.layers.SimpleRNN(1, name="layer")(inputs))).operations
+    assert [product.fan_in for product in operation.products] == [5, 1]
+
+
 def test_a_layer_with_several_outputs_and_a_model_with_several():
     inputs = keras.Input((5, 3), name="input")
     sequence, state = keras.layers.GRU(4, return_sequences=True, return_state=True, name="gru")(inputs)

@@ -84,6 +84,38 @@ def test_no_more_is_given_up_than_the_limits_ask_for(resnet8):
     assert flash(wide) - 1000 >= flash(found)
 
 
+FINE = Space(kernel=bits(2, 3, 4, 5, 6, 7, 8), bias=bits(8, 16, 31), activation=bits(4, 6, 8, 12, 16)).resolve(
+    two_layers()
+)
+
+
+@settings(max_examples=150)
+@given(LIMITS, st.integers(0, FINE.size - 1))
+def test_nothing_is_given_up_that_could_have_stayed_as_it_was(most, number):
+    """Menus whose single steps need not change a cost: codes of 5 to 8 bits take a byte all alike."""
+    bounds, config = budget(FINE, **most), FINE.nth(number)
+    try:
+        found = bounds.repaired(config)
+    except ConfigError:
+        narrow = FINE.positions([FINE.uniform(2)])
+        assert bounds.excess(narrow)[0] > 0
+        return
+    assert bounds.broken(found) == []
+    for site in config:
+        if found[site] != config[site]:
+            back = Config({**found, site: config[site]})
+            assert bounds.broken(back), f"{site} could have stayed {config[site]}"
+
+
+def test_a_limit_a_little_below_uniform_8_keeps_most_of_it(resnet8):
+    space = Space(kernel=bits(2, 4, 6, 8), bias=bits(16), activation=bits(4, 8)).resolve(resnet8.facts)
+    flash, wide = make_cost("flash", space.facts), space.uniform(8)
+    bounds = budget(space, flash=0.9 * flash(wide))
+    found = bounds.repaired(wide)
+    assert 0.8 * flash(wide) < flash(found) <= 0.9 * flash(wide)
+    assert sum(found[site] != wide[site] for site in wide) <= 2
+
+
 def test_limits_of_the_space_are_kept():
     space = Space(kernel=bits(4, 8, 16), activation=bits(4, 8, 16)).limit("kernel", "<=", "activation")
     resolved = space.resolve(two_layers())
