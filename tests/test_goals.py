@@ -252,6 +252,17 @@ def test_a_cost_that_can_not_be_computed_costs_no_try(study, goal_engine, monkey
     assert made.frozen_trials()[1].user_attrs["attempt"] == 1
 
 
+def test_asha_is_refused_for_a_front(study, goal_engine):
+    pytest.importorskip("ray")
+    from mpsearch.runners.ray_tune import Cluster, run_on_ray
+
+    made, space = study("front", objective="pareto"), goal_engine.network.space
+    with pytest.raises(ConfigError, match="asha stops trials by their score, but the study looks for a front"):
+        run_on_ray(
+            made, goal_engine.file, goal_engine.data, space, Limits(trials=1), Silent(), Cluster(scheduler="asha")
+        )
+
+
 def test_surpassing_is_being_nowhere_worse_and_somewhere_better():
     assert surpasses((0.9, 5.0), (0.8, 5.0))
     assert surpasses((0.9, 4.0), (0.9, 5.0))

@@ -32,6 +32,7 @@ except ImportError as missing:
 
 from mpsearch import errors
 from mpsearch.data import Data
+from mpsearch.goal import Objective
 from mpsearch.leases import Pace
 from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.ledger import POLL, Ledger, Progress
@@ -119,11 +120,17 @@ def run_on_ray(
         Why the run ended before it had all trials; empty where it has them.
 
     Raises:
-        ConfigError: the cluster has no node with a trial's resources.
+        ConfigError: the cluster has no node with a trial's resources, or its scheduler can't work for the study's
+            objective.
         StudyError: another process changes the study, there is no cluster at the address, or an actor finds another
             task than the study's.
         KeyboardInterrupt: after the running trials were ended cleanly and their configs queued again.
     """
+    if cluster.scheduler == "asha" and study.goal.objective is Objective.PARETO:
+        raise ConfigError(
+            "the scheduler asha stops trials by their score, but the study looks for a front: leave it out, the study's "
+            "own pruner (`study create --pruner dominated`) knows of fronts"
+        )
     with connected(cluster):
         sent = all(part is None or isinstance(part, Split) for part in (data.train, data.validation, data.test))
         setup = portable(setup_of(study, file), file, data)

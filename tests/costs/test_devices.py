@@ -19,7 +19,7 @@ def test_shipped_profiles_are_what_the_devices_have():
     assert profile_names() == ["generic-mcu", "stm32h7b3", "stm32l4r9"]
     h7, l4, generic = (load_profile(name) for name in ("stm32h7b3", "stm32l4r9", "generic-mcu"))
     assert (l4.ram, l4.flash, l4.clock_mhz) == (640 * 1024, 2 * 1024**2, 120)
-    assert (h7.ram, h7.flash, h7.clock_mhz) == (1400 * 1024, 2 * 1024**2, 280)
+    assert (h7.ram, h7.flash, h7.clock_mhz) == (1380 * 1024, 2 * 1024**2, 280)
     assert (generic.ram, generic.flash, generic.clock_mhz) == (500 * 1024, 2 * 1024**2, None)
     assert h7.pairs == l4.pairs == ((4, 8), (8, 8), (8, 16))
 
