@@ -128,8 +128,8 @@ def run_on_ray(
     """
     if cluster.scheduler == "asha" and study.goal.objective is Objective.PARETO:
         raise ConfigError(
-            "the scheduler asha stops trials by their score, but the study looks for a front: leave it out, the study's "
-            "own pruner (`study create --pruner dominated`) knows of fronts"
+            "the scheduler asha stops trials by their score, but the study looks for a front: leave it out; of fronts "
+            "the study's own pruner knows (`study create --pruner dominated`)"
         )
     with connected(cluster):
         sent = all(part is None or isinstance(part, Split) for part in (data.train, data.validation, data.test))
