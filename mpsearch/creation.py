@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from mpsearch.provenance import Provenance
 from mpsearch.searching.engine import Engine, backend_versions
 from mpsearch.searching.parameters import distributions
 from mpsearch.searching.samplers import check_space
+from mpsearch.searching.scoring import Scoring, recorded_name
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile, recorded_path
 from mpsearch.study import Study
@@ -226,12 +228,26 @@ def _refuse_incomparable(study: Study, file: SpaceFile, space: ResolvedSpace) ->
         scoring.append(
             f"reference: {was.reference_costs['total_bits']:,} bits in the study, {costs['total_bits']:,} now"
         )
-    refuse_other_scores(study, file, scoring)
+    refuse_other_scores(study, file, [*scoring, *_changed_costs(study, file, space)])
     if was.space_fingerprint != space.fingerprint:
         raise StudyError(
             f"the choices of `{study.name}` changed, and its trials can't be compared with new ones: "
             f"create a new study with --name, or undo the change\n" + "\n".join(text_difference(study, file))
         )
+
+
+def _changed_costs(study: Study, file: SpaceFile, space: ResolvedSpace) -> list[str]:
+    """The first trial whose recorded costs, as far as they are the objective's, aren't what they would be now."""
+    scoring = Scoring.of(file, space.facts, study.goal)
+    for name in study.goal.costs:
+        for record in study.records():
+            was = record.costs.get(recorded_name(name))
+            if was is None or record.config is None or record.config not in space:
+                continue
+            now = scoring.costs(record.config).to_json()[recorded_name(name)]
+            if not math.isclose(was, now, rel_tol=1e-9):
+                return [f"{name} of trial {record.number}: {was:,.10g} in the study, {now:,.10g} now"]
+    return []
 
 
 def engine_of(

@@ -79,7 +79,7 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class ProductFacts:
-    """The products of a kernel with what it is multiplied with.
+    """The products of a kernel, or of a feature map in its place, with what it is multiplied with.
 
     Attributes:
         kernel: its site.
@@ -105,7 +105,8 @@ class OperationFacts:
         layer_class: of the layer in the canonical model, for instance `DepthwiseConv2D`.
         inputs, outputs: names of the tensors that it reads and makes.
         kernels, biases: its sites.
-        products: of its kernels, as far as they are multiplied; all are summed for one value.
+        products: of its kernels, as far as they are multiplied, or of its inputs with each other; all are summed for
+            one value.
         in_place: whether an output can take the memory of an input that nobody needs any more: each value of it
             depends on one value of each input.
         rescales: whether its output gets codes of its own, so that each value is brought to another scale.

@@ -12,7 +12,8 @@ class Front:
 
     Attributes:
         members: numbers of the points that none surpasses, best metric first; equal points are all members.
-        hypervolume: part of the box between (metric 1, costs 0) and the reference that members dominate, 0 to 1.
+        hypervolume: part of the box between (metric 1, costs 0) and the reference that members dominate, 0 to 1; a cost
+            that is the reference's in each member is left out.
         knee: number of the member that is nearest to the best of everything, each axis over the members' range; None
             where there is no member.
     """
@@ -33,7 +34,8 @@ def front_of(metrics: Sequence[float], costs: np.ndarray, reference: Sequence[fl
     values = np.column_stack([1.0 - np.asarray(metrics, dtype=np.float64), np.asarray(costs, dtype=np.float64)])
     members = sorted(nondominated(values), key=lambda n: (values[n, 0], n))
     box = values[members] / np.array([1.0, *reference])
-    return Front(tuple(members), dominated_volume(box), knee_of(values, members))
+    differ = [True, *(box[:, 1:] != 1.0).any(axis=0)]  # a cost that is the same for all would make the volume 0
+    return Front(tuple(members), dominated_volume(box[:, differ]), knee_of(values, members))
 
 
 def nondominated(values: np.ndarray) -> list[int]:

@@ -26,6 +26,12 @@ def test_equal_points_are_all_members():
     assert front_of([0.9, 0.9, 0.8], np.array([[5.0], [5.0], [5.0]]), [10.0]).members == (0, 1)
 
 
+def test_a_cost_that_is_the_same_for_all_is_left_out_of_the_volume():
+    metrics, costs = [0.9, 0.8], np.array([[50.0, 7.0], [20.0, 7.0]])
+    assert front_of(metrics, costs, [100.0, 7.0]).hypervolume == front_of(metrics, costs[:, :1], [100.0]).hypervolume
+    assert front_of(metrics, costs, [100.0, 6.0]).hypervolume == 0.0, "beyond the reference nothing counts"
+
+
 def test_one_point_and_none():
     assert front_of([0.5], np.array([[5.0]]), [10.0]).knee == 0
     assert front_of([], np.zeros((0, 1)), [10.0]) == front_of([], np.zeros((0, 2)), [1.0, 1.0])

@@ -10,19 +10,21 @@ from mpsearch.aiming import make_goal, reachable, refuse_beyond
 from mpsearch.config import QuantizerSpec
 from mpsearch.costs.latency import Row
 from mpsearch.costs.profile import load_profile
-from mpsearch.costs.registry import make_cost
-from mpsearch.creation import provenance_of
-from mpsearch.errors import ConfigError, DataMissingError
+from mpsearch.costs.registry import make_cost, register_cost
+from mpsearch.creation import check_unchanged, provenance_of
+from mpsearch.errors import ConfigError, DataMissingError, StudyError
 from mpsearch.goal import Goal, Objective, split_limits
 from mpsearch.ranking import ranked
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
 from mpsearch.runners.ledger import Ledger
 from mpsearch.runners.limits import Limits
+from mpsearch.runners.weights import weights_file
 from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.dominated import DominatedPruner, surpasses
 from mpsearch.searching.scoring import Scoring
 from mpsearch.study import create_study, open_study
+from mpsearch.surveying import survey
 from mpsearch.upkeep import copy_study, import_study, to_csv, to_json
 
 SAMPLERS = ["tpe", "random", "qmc", "grid", "nsga2", "cmaes"]
@@ -307,6 +309,29 @@ def test_a_profile_brings_its_memory_and_its_widths(study, goal_engine):
 def test_goals_that_are_none_are_refused(study, wanted, error, message):
     with pytest.raises(error, match=message):
         study("none", **wanted)
+
+
+def test_a_cost_that_changed_is_noticed(study, goal_engine, tiny_engine):
+    price = 3.0
+    register_cost("price", lambda facts, config: price * sum(spec.bits for spec in config.values()))
+    made = study("changed", costs=["price"])
+    run(made, goal_engine, 2, Silent())
+    inputs = made, tiny_engine.file, tiny_engine.data, tiny_engine.network.space
+    assert check_unchanged(*inputs) == []
+    price = 4.0
+    with pytest.raises(StudyError, match=r"can't be compared .*\n?.*price of trial 0: \d+ in the study, \d+ now"):
+        check_unchanged(*inputs)
+
+
+def test_weights_of_the_front_are_kept(study, goal_engine, monkeypatch):
+    monkeypatch.setattr("mpsearch.runners.weights.KEPT", 1)
+    made = study("kept", "random", objective="pareto", costs=["flash", "energy"])
+    run(made, goal_engine, 12, Silent())
+    front = survey(made, goal_engine.file, goal_engine.network.facts)
+    members = {front.records[n].number for n in front.front.members}
+    kept = {record.number for record in made.records() if weights_file(made, record.number).exists()}
+    assert 2 < len(members) < 12
+    assert kept == members | {made.best(1)[0].number}
 
 
 def test_goals_survive_as_plain_data():

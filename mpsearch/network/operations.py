@@ -1,6 +1,6 @@
 """What a device executes for a canonical model, one operation after another, and the feature maps between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -70,7 +70,7 @@ def execution_of(
             read = [tensors[seen_as.get(tensor, tensor)] for tensor in node.inputs]
             ends = tuple(dict.fromkeys(t.name for t in read)), tuple(tensors[final].name for final in finals)
             rescales = any(final in owners for final in finals)
-            operations.append(_operation(node, graph, ends, read[0].sites, rescales, states))
+            operations.append(_operation(node, graph, ends, [tensor.sites for tensor in read], rescales, states))
     outputs = [tensors[seen_as.get(tensor, tensor)].name for tensor in graph.output_tensors]
     return Execution(tuple(tensors.values()), tuple(operations), tuple(dict.fromkeys(outputs)))
 
@@ -79,14 +79,15 @@ def _operation(
     node: Node,
     graph: Graph,
     ends: tuple[tuple[str, ...], tuple[str, ...]],
-    read: tuple[str, ...],
+    read: Sequence[tuple[str, ...]],
     rescales: bool,
     states: Mapping[str, str],
 ) -> OperationFacts:
-    """An operation; `ends` are its inputs and outputs, `read` the sites of its first input."""
+    """An operation; `ends` are its inputs and outputs, `read` the sites of each input."""
     adapter, kind = adapter_of(node.layer), class_name(node.layer)
     sites: dict[Role, list[str]] = {Role.KERNEL: [], Role.BIAS: []}
-    products, state = [], states.get(node.layer_name)
+    state = states.get(node.layer_name)
+    products = _between(node, graph, *read) if kind == "Matmul" else []
     for weight in adapter.weights:
         variable = weight.of(node.layer)
         if variable is None:
@@ -99,7 +100,7 @@ def _operation(
             if macs:
                 fan_in = _fan_in(node.layer, kind, shape, weight.scales(shape), -(-macs // node.elements))
                 recurrent = state is not None and weight.name == RECURRENT
-                products.append(ProductFacts(site, (state,) if state and recurrent else read, macs, fan_in))
+                products.append(ProductFacts(site, (state,) if state and recurrent else read[0], macs, fan_in))
     return OperationFacts(
         node.name,
         kind,
@@ -111,6 +112,19 @@ def _operation(
         rescales=rescales,
         states=() if state is None else (state,) * _STATES.get(kind, 1),
     )
+
+
+def _between(node: Node, graph: Graph, first: tuple[str, ...], second: tuple[str, ...]) -> list[ProductFacts]:
+    """Products of two feature maps with each other; those of several sites are divided evenly among them.
+
+    Where both are float there is no site, and they are left out.
+    """
+    left = node.inputs[0]
+    fan_in = graph.by_name[left.node].shapes[left.output][-1]
+    macs = node.elements * fan_in
+    factors, others = (second, first) if second else (first, second)
+    shares = [macs // len(factors) + (n < macs % len(factors)) for n in range(len(factors))]
+    return [ProductFacts(site, others, share, fan_in) for site, share in zip(factors, shares, strict=True)]
 
 
 def _fan_in(layer: Any, kind: str, shape: tuple[int, ...], scales: int, mean: int) -> int:

@@ -7,14 +7,18 @@ import numpy as np
 
 from mpsearch.config import Config
 from mpsearch.errors import StudyError
+from mpsearch.front import nondominated
+from mpsearch.goal import Objective
+from mpsearch.records import TrialRecord
+from mpsearch.searching.scoring import recorded_name
 from mpsearch.study import Study
 
-KEPT = 10  # best trials whose trained weights are kept
+KEPT = 10  # best trials whose trained weights are kept, besides those on the front
 _FINGERPRINT = "config_fingerprint"
 
 
 def weights_file(study: Study, number: int) -> Path:
-    """Where the trained weights and ranges of a trial are kept, while it is among the best."""
+    """Where the trained weights and ranges of a trial are kept, while it is among the best or on the front."""
     return weights_path(study.folder, number)
 
 
@@ -57,14 +61,24 @@ def load_weights(path: Path, config: Config) -> list[np.ndarray]:
 
 
 def forget_weights(study: Study) -> None:
-    """Remove weights of trials that aren't among the best; those of running trials stay."""
+    """Remove weights of trials that are neither among the best nor on the front; those of running trials stay."""
     found = [*study.folder.glob("trial-*.npz"), *study.folder.glob("partial-trial-*.npz")]
     running = [weights_file(study, trial.number) for trial in study.running()]
-    kept = {*running, *(weights_file(study, record.number) for record in study.best(KEPT))}
+    kept = {*running, *(weights_file(study, record.number) for record in (*study.best(KEPT), *_front(study)))}
     kept |= {_partial(path) for path in running}
     for path in found:
         if path not in kept:
             path.unlink(missing_ok=True)
+
+
+def _front(study: Study) -> list[TrialRecord]:
+    """Trials on the front of a study that keeps one, by the costs that their records have."""
+    if study.goal.objective is not Objective.PARETO:
+        return []
+    names = [recorded_name(name) for name in study.goal.costs]
+    records = [record for record in study.best(None) if record.metric is not None and {*names} <= {*record.costs}]
+    values = np.array([[-(record.metric or 0.0), *(record.costs[name] for name in names)] for record in records])
+    return [records[n] for n in nondominated(values)]
 
 
 def _partial(path: Path) -> Path:

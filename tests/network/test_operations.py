@@ -4,6 +4,8 @@ import keras
 import pytest
 
 from mpsearch import facts_of, models
+from mpsearch.config import Config, QuantizerSpec
+from mpsearch.costs.registry import make_cost
 from mpsearch.facts import OperationFacts, ProductFacts, TensorFacts
 
 
@@ -110,3 +112,20 @@ def test_a_function_that_reads_what_others_read_too_is_an_operation_of_its_own()
     assert by_name["tanh"].inputs == ("conv",)
     assert by_name["tanh"].in_place
     assert by_name["add"].inputs == ("conv", "tanh")
+
+
+def test_products_of_feature_maps_are_work():
+    x = keras.Input((5, 8), name="input")
+    query, key, value = (keras.layers.Dense(4, name=name)(x) for name in ("query", "key", "value"))
+    similar = keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1)))
+    weights = keras.layers.Softmax(name="weights")(similar)
+    facts = facts_of(keras.Model(x, keras.ops.matmul(weights, value)))
+    found = [operation for operation in facts.operations if operation.layer_class == "Matmul"]
+    assert [operation.macs for operation in found] == [5 * 5 * 4, 5 * 4 * 5]
+    assert found[0].products == (ProductFacts("key/activation", ("query/activation",), 100, 4),)
+    assert found[1].products == (ProductFacts("value/activation", (), 100, 5),), "a softmax is float"
+    assert all(not operation.kernels for operation in found)
+    config = Config({site.name: QuantizerSpec(8) for site in facts.sites})
+    narrow = Config({**config, "key/activation": QuantizerSpec(4)})
+    bops = make_cost("ebops", facts)
+    assert bops(config) - bops(narrow) == 100 * 8 * 4
