@@ -29,10 +29,11 @@ from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, float_model, keep_weights
-from mpsearch.methods import Value
+from mpsearch.methods import AUTO, Value
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
+from mpsearch.probing import prepare, probe
 from mpsearch.progress import EpochProgress, RunProgress
 from mpsearch.queueing import config_from_mapping
 from mpsearch.ranking import Candidate, ranked
@@ -46,6 +47,8 @@ from mpsearch.runners.setup import grow_gpu_memory
 from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.engine import Engine
 from mpsearch.searching.scoring import Scoring
+from mpsearch.sensitivities import SAMPLES, Sensitivity, are_known
+from mpsearch.solving import Solved, solved
 from mpsearch.space import ResolvedSpace, Space
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
@@ -239,12 +242,15 @@ class Search:
             if jobs > 1:
                 grow_gpu_memory()
                 self._train_float()
+                if self.study.provenance.sampler == AUTO and not are_known(self.study, self.space):
+                    self._probe_first()
                 with shown as progress:
                     ended = run_in_processes(self.study, self.file, self.space, limits, progress, jobs)
             else:
                 engine = self.engine()
                 if not self.study.kept("float"):
                     self.study.keep("float", {"validation": engine.float_metric()})
+                self._probe_first()
                 with shown as progress:
                     ended = run(self.study, engine, limits, progress)
         else:
@@ -252,6 +258,37 @@ class Search:
         if ended and not self._quiet:
             print(f"ended with {self.study.finished} finished trials in the study: {ended}")
         return self
+
+    def _probe_first(self) -> None:
+        """Measure what the study's sampler needs before its first trial."""
+        rows = prepare(self.study, self.engine())
+        if rows and not self._quiet:
+            print(f"sampler auto: sensitivities known after {sum(row.seconds for row in rows):.0f} s")
+
+    def sensitivity(self, samples: int = SAMPLES, again: bool = False) -> list[Sensitivity]:
+        """How much each spec of each choice harms the float model, by forward passes alone.
+
+        Args:
+            samples: of the training split.
+            again: measure also what is kept with the study.
+
+        Returns:
+            One for each choice of the space, in network order.
+        """
+        return probe(self.study, self.engine(), samples, again)
+
+    def solve(self, limits: Mapping[str, float | str]) -> Solved:
+        """The widths that harm least within limits, selected without training.
+
+        Args:
+            limits: name of a cost to the most that it may be: `{"flash": "300KB"}`; a number is in the cost's unit.
+
+        Raises:
+            ConfigError: a limit isn't one, or no config meets them all.
+            StudyError: `sensitivity` wasn't called before.
+        """
+        typed = [f"{name}={value}" for name, value in limits.items()]
+        return solved(self.study, self.file, self.space, typed)
 
     def enqueue(self, config: Config | Mapping[str, Any] | int, origin: str = "queued") -> "Search":
         """Let a config be tried before the sampler's next one.

@@ -29,7 +29,9 @@ class Method:
     several_only: bool = False
 
 
+AUTO = "auto"
 SAMPLERS = {
+    AUTO: Method("by sensitivities, exact selection of widths, and what trials teach"),
     "tpe": Method(
         "tree-structured Parzen estimator, multivariate",
         {"n_startup_trials": int, "n_ei_candidates": int, "group": bool},

@@ -185,6 +185,30 @@ class Session:
         outputs = [np.asarray(self.model.predict_on_batch(batches[i][0])) for i in range(batches.num_batches)]
         return np.concatenate(outputs)
 
+    def prepared(self, data: Data, samples: Samples) -> list[tuple[Any, Any]]:
+        """Model inputs and targets of a split, a batch each, to be used again and again."""
+        batches = self._batches(data, samples)
+        return [batches[i][:2] for i in range(batches.num_batches)]
+
+    def outputs(self, batches: Sequence[tuple[Any, Any]]) -> list[np.ndarray]:
+        """Each output of the model on `prepared` batches, shape (n, ...)."""
+        found = [keras.tree.flatten(self.model.predict_on_batch(x)) for x, _ in batches]
+        return [np.concatenate([np.asarray(batch) for batch in output]) for output in zip(*found, strict=True)]
+
+    def loss(self, batches: Sequence[tuple[Any, Any]], outputs: Sequence[np.ndarray]) -> float:
+        """The mean loss of `outputs` on these batches, summed over outputs; without regularization."""
+        targets = zip(*(keras.tree.flatten(y) for _, y in batches), strict=True)
+        losses = (keras.losses.get(loss) for loss in self._losses)
+        return sum(
+            float(np.mean(_array(loss(np.concatenate(target), output))))
+            for loss, target, output in zip(losses, targets, outputs, strict=True)
+        )
+
+    @property
+    def gives_classes(self) -> tuple[bool, ...]:
+        """Of each output, whether its loss is one of class scores."""
+        return tuple("categorical" in _loss_name(loss) for loss in self._losses)
+
     def logs(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Keras's logs as floats, with the metric under its own name."""
         found = _floats(values)
@@ -319,6 +343,11 @@ def logging_callbacks(folder: Path) -> list[Any]:
     if keras.backend.backend() == "tensorflow":
         found.append(keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False))
     return found
+
+
+def _loss_name(loss: Any) -> str:
+    found = keras.losses.get(loss)
+    return str(getattr(found, "__name__", type(found).__name__)).lower()
 
 
 def _jit() -> bool | str:

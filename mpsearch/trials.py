@@ -6,8 +6,9 @@ another one finds nothing lost, and nothing twice.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
@@ -17,16 +18,21 @@ from optuna.trial import FrozenTrial, TrialState
 from mpsearch.config import Config
 from mpsearch.errors import StudyError
 from mpsearch.leases import Holder, Watch, claim_of, held_by
+from mpsearch.methods import AUTO
 from mpsearch.provenance import Provenance
 from mpsearch.records import State, TrialRecord
 from mpsearch.resilience import ResilientStorage
 from mpsearch.searching.budgets import Budget
 from mpsearch.searching.dominated import COSTS
+from mpsearch.searching.guesses import Tried
 from mpsearch.searching.parameters import config_of, distributions, parameters_of
 from mpsearch.searching.proposals import Proposer
-from mpsearch.searching.samplers import BY_NUMBER, GENETIC
+from mpsearch.searching.samplers import BY_NUMBER, GENETIC, derived_seed
 from mpsearch.searching.sequences import free_index, nth_config
 from mpsearch.space import ResolvedSpace
+
+if TYPE_CHECKING:
+    from mpsearch.searching.guided import Guide
 
 RESULT = ("metric", "score", "costs", "delta", "epochs", "seconds", "curve")
 """What a training gives, as it is stored: names of a record's attributes."""
@@ -73,6 +79,7 @@ class Trials:
         self._proposer = Proposer(provenance.sampler, provenance.sampler_options, provenance.seed, study.directions)
         self._watch = Watch()
         self._ids: dict[int, int] = {}  # numbers of trials to their ids in the storage
+        self._places: dict[int, np.ndarray] = {}  # of trials to where their configs stand on the menus
         self._looking = False
         self._seen: list[FrozenTrial] | None = None  # where `look` keeps them
         study.sampler = optuna.samplers.RandomSampler()  # is asked for nothing: trials begin with all parameters
@@ -128,7 +135,12 @@ class Trials:
         self._break(trial, cause, None if attempt >= ATTEMPTS else attempt + 1)
 
     def ask(
-        self, space: ResolvedSpace, holder: Holder | None = None, salt: str = "", budget: Budget | None = None
+        self,
+        space: ResolvedSpace,
+        holder: Holder | None = None,
+        salt: str = "",
+        budget: Budget | None = None,
+        guide: "Guide | None" = None,
     ) -> Asked | None:
         """The next trial; it runs from now on.
 
@@ -140,6 +152,7 @@ class Trials:
             holder: who trains it; without one the trial counts as lost.
             salt: makes proposals of processes differ that ask at the same time; see `Proposer`.
             budget: into which what the sampler proposes is moved.
+            guide: proposes in the place of the sampler auto, and has limits of its own.
 
         Returns:
             None where nothing can begin before a running trial has ended.
@@ -160,7 +173,7 @@ class Trials:
                             return asked
             if blocked > len(running):  # enough of them wait
                 return None
-            asked = self._propose(space, holder, salt, running, budget)
+            asked = self._propose(space, holder, salt, running, budget, guide)
             if asked is not None:
                 return asked
 
@@ -191,10 +204,11 @@ class Trials:
         salt: str,
         running: Collection[str | None],
         budget: Budget | None,
+        guide: "Guide | None",
     ) -> Asked | None:
         """A new trial, None where its config is being trained: then it waits."""
         sequence = self._next_sequence()
-        parameters, memory, attributes = self._proposed(space, sequence, salt, budget)
+        parameters, memory, attributes = self._proposed(space, sequence, salt, budget, guide)
         config = config_of(space, parameters)
         twin = config.fingerprint in running
         attributes |= {**self._start_attributes(sequence, config), "origin": self.provenance.sampler}
@@ -217,7 +231,7 @@ class Trials:
         if self._runs_before(number, config.fingerprint, trials):
             self.put_back(number, holder)
             return None
-        if self.provenance.sampler not in BY_NUMBER:
+        if self.provenance.sampler not in (*BY_NUMBER, AUTO):
             self._proposer.begun(number)
         return Asked(number, config, sequence)
 
@@ -235,13 +249,20 @@ class Trials:
         return any(t.state == TrialState.RUNNING and t.user_attrs.get("fingerprint") == fingerprint for t in earlier)
 
     def _proposed(
-        self, space: ResolvedSpace, sequence: int, salt: str, budget: Budget | None
+        self, space: ResolvedSpace, sequence: int, salt: str, budget: Budget | None, guide: "Guide | None"
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Parameters for a new trial, what the sampler has to remember of it, and attributes."""
         was = self.provenance
 
         def inside(config: Config) -> Config:
             return config if budget is None else budget.repaired(config)
+
+        if was.sampler == AUTO:
+            if guide is None:
+                raise StudyError("the sampler auto needs sensitivities: none were given")
+            guess = guide.propose(self._tried(space), derived_seed(was.seed, sequence, f"sampler{salt}"))
+            believed = {"metric": guess.metric, "deviation": guess.deviation, "why": guess.why}
+            return parameters_of(space, guess.config), {}, {"believed": believed}
 
         if was.sampler in BY_NUMBER:
             tried = [t for t in self._trials() if t.user_attrs.get("origin") == was.sampler]
@@ -259,6 +280,24 @@ class Trials:
         ended, known = self._ended(), distributions(space)
         proposal = self._proposer.propose(ended, self.running(), known, sequence, allowed, salt)
         return proposal.parameters, proposal.memory, {}
+
+    def _tried(self, space: ResolvedSpace) -> list[Tried]:
+        """Configs that were trained under the present conditions, in order of their places, and that are being trained.
+
+        Pruned trials have no metric that could be compared.
+        """
+        running = sorted(self.running(), key=lambda t: t.number)
+        found = []
+        for trial in (*self._ended(), *running):
+            if trial.user_attrs.get("conditions", self.provenance.conditions) != self.provenance.conditions:
+                continue
+            if trial.number not in self._places:
+                config = config_of(space, trial.params)
+                self._places[trial.number] = space.positions([config])[0]
+            complete = trial.state == TrialState.COMPLETE
+            metric = trial.user_attrs.get("result", {}).get("metric") if complete else None
+            found.append(Tried(self._places[trial.number], metric))
+        return found
 
     def _start(self, waiting: FrozenTrial, space: ResolvedSpace, holder: Holder | None) -> Asked | None:
         """Begin a trial that was queued, None where another process was faster."""

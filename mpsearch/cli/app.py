@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import data as data_command
+from mpsearch.cli import sensitivity as sensitivity_commands
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
 from mpsearch.cli.common import INTERRUPTED, chosen_trials, open_engine, say
@@ -81,6 +82,8 @@ def common(
 
 app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
 app.command(epilog=baselines.EXAMPLES)(baselines.baselines)
+app.command(epilog=sensitivity_commands.EXAMPLES)(sensitivity_commands.sensitivity)
+app.command(epilog=sensitivity_commands.SOLVE_EXAMPLES)(sensitivity_commands.solve)
 app.command(epilog=data_command.EXAMPLES)(data_command.data)
 
 

@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from mpsearch.cli.common import INTERRUPTED, accept_early, counted, open_engine, open_inputs, say
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, finite
 from mpsearch.cli.pareto import print_front
+from mpsearch.cli.sensitivity import probe_first
 from mpsearch.cli.tables import print_best
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.goal import Objective
@@ -20,6 +21,7 @@ from mpsearch.goal import Objective
 if TYPE_CHECKING:
     from mpsearch.progress import RunProgress
     from mpsearch.runners.limits import Limits
+    from mpsearch.space import ResolvedSpace
     from mpsearch.study import Study
     from mpsearch.task import Task
 
@@ -262,6 +264,7 @@ def _here(study: "Study", limits: "Limits", accept: bool, quiet: bool, alone: bo
 
     if not study.kept("float"):
         study.keep("float", {"validation": engine.float_metric()})
+    probe_first(study, engine, quiet)
     with _progress(study, limits, engine.task, quiet) as progress:
         return run_trials(study, engine, limits, progress, alone)
 
@@ -269,6 +272,7 @@ def _here(study: "Study", limits: "Limits", accept: bool, quiet: bool, alone: bo
 def _in_processes(study: "Study", limits: "Limits", accept: bool, quiet: bool, jobs: int) -> str:
     """Run trials in several processes of this machine."""
     file, _, space = open_inputs(study, quiet, accept)
+    _probe_apart(study, space, quiet)
     from mpsearch.runners.processes import run_in_processes, threads_each
 
     if not quiet:
@@ -283,10 +287,22 @@ def _on_ray(study: "Study", limits: "Limits", accept: bool, quiet: bool, options
 
     cluster = Cluster(**options)
     file, data, space = open_inputs(study, quiet, accept)
+    _probe_apart(study, space, quiet)
     if not quiet:
         say("starting Ray on this machine …" if cluster.address == "local" else f"connecting to {cluster.address} …")
     with _progress(study, limits, file.task, quiet) as progress:
         return run_on_ray(study, file, data, space, limits, progress, cluster)
+
+
+def _probe_apart(study: "Study", space: "ResolvedSpace", quiet: bool) -> None:
+    """Measure what the sampler needs where trials are trained by other processes."""
+    from mpsearch.methods import AUTO
+    from mpsearch.sensitivities import are_known
+
+    if study.provenance.sampler == AUTO and not are_known(study, space):
+        from mpsearch.creation import engine_of
+
+        probe_first(study, engine_of(study), quiet)
 
 
 def _progress(study: "Study", limits: "Limits", task: "Task", quiet: bool) -> "RunProgress":

@@ -19,6 +19,7 @@ from mpsearch.config import Config
 from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.goal import Objective
 from mpsearch.leases import Pace, Watch, holding
+from mpsearch.methods import AUTO
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.leaving import undisturbed
@@ -27,6 +28,7 @@ from mpsearch.runners.weights import forget_weights
 from mpsearch.searching.budgets import budget_of
 from mpsearch.searching.samplers import derived_seed
 from mpsearch.searching.scoring import Costs, Scoring
+from mpsearch.sensitivities import guide_of
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
@@ -107,6 +109,7 @@ class Ledger:
         self._study, self._space, self._limits, self._progress = study, space, limits, progress
         self._scoring = Scoring.of(file, space.facts, study.goal)
         self._budget = budget_of(space, self._scoring)
+        self._guide = guide_of(study, space, self._scoring) if study.provenance.sampler == AUTO else None
         self._metric, self._epochs = f"val_{file.task.metric}", file.task.training.epochs
         self._alone, self._pace = alone, pace or Pace()
         self._watch = Watch(self._pace)
@@ -180,7 +183,7 @@ class Ledger:
             return None, None
         try:
             salt = "" if self._alone else self._holder.token
-            asked = self._study.ask(self._space, self._holder, salt, self._budget)
+            asked = self._study.ask(self._space, self._holder, salt, self._budget, self._guide)
         except SearchEndedError as error:
             if not self._study.running():  # one that runs may still be broken off, and its config asked for again
                 self.ended = str(error)

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mpsearch.errors import ConfigError
-from mpsearch.methods import PRUNERS, SAMPLERS, Value, check_method
+from mpsearch.methods import AUTO, PRUNERS, SAMPLERS, Value, check_method
 from mpsearch.searching.dominated import DominatedPruner
 from mpsearch.searching.gp import GPSampler
 
@@ -67,7 +67,7 @@ def make_sampler(name: str, seed: int, options: Mapping[str, Value] | None = Non
             seed=seed, warn_independent_sampling=False, **({"with_margin": True} | given)
         ),
     }
-    if name in BY_NUMBER:
+    if name in (*BY_NUMBER, AUTO):  # they are asked elsewhere
         return samplers.RandomSampler(seed=seed)
     return _made("sampler", name, makers[name])
 

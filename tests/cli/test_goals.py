@@ -98,3 +98,42 @@ def test_a_new_budget_is_answered_from_the_trials_and_named_what_comes_next(mpse
     assert (code, "no config of the space meets these limits" in err) == (1, True)
     code, _, err = mpsearch("study", "best", "mine", "--limit", "flash")
     assert (code, "a limit is written as flash=2MB or accuracy=0.8" in err) == (1, True)
+
+
+def test_sensitivities_are_measured_and_answer_budgets(mpsearch, folder):
+    assert mpsearch("study", "create", "--space", "mine.py", "--sampler", "auto")[0] == 0
+    code, _, err = mpsearch("solve", "mine", "--limit", "flash=900")
+    assert (code, err) == (1, "error: the sensitivities of `mine` aren't known yet: mpsearch sensitivity mine\n")
+    code, out, err = mpsearch("sensitivity", "mine", "--samples", "64", "--figure", "figure.html")
+    assert code == 0
+    assert "sensitivity of 10/10 tensors" in err
+    assert (folder / "figure.html").stat().st_size > 10_000
+    rows = [line.split() for line in out.splitlines() if "/" in line]
+    assert [row[0] for row in rows] == [choice["choice"] for choice in _sensitivities(mpsearch)]
+    assert sorted(int(row[-1]) for row in rows) == list(range(1, len(rows) + 1))
+    assert "measured in " in out
+    code, out, err = mpsearch("study", "run", "mine", "--trials", "2")
+    assert code == 0
+    assert "[2/2]" in out
+    code, out, _ = mpsearch("solve", "mine", "--limit", "flash=900")
+    assert code == 0
+    assert "flash" in out
+    assert "accuracy after a trial's training, by the sensitivities and 2 trials: 0." in out
+    code, out, _ = mpsearch("solve", "mine", "--limit", "flash=900", "--json")
+    (folder / "next.json").write_text(out)
+    assert json.loads(out)["costs"]["flash"] <= 900
+    assert mpsearch("study", "enqueue", "mine", "--config", "next.json")[0] == 0
+    code, _, err = mpsearch("solve", "mine", "--limit", "flash=1")
+    assert (code, "no config of the space meets these limits" in err) == (1, True)
+
+
+def test_the_sampler_measures_sensitivities_itself(mpsearch, folder):
+    assert mpsearch("study", "create", "--space", "mine.py", "--sampler", "auto")[0] == 0
+    code, _, err = mpsearch("study", "run", "mine", "--trials", "1")
+    assert code == 0
+    assert "sampler auto: sensitivities known after " in err
+    assert "; the largest: " in err
+
+
+def _sensitivities(mpsearch):
+    return json.loads(mpsearch("sensitivity", "mine", "--samples", "64", "--json")[1])

@@ -1,0 +1,36 @@
+"""What the sampler auto learns from and gives."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpsearch.config import Config
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A config that was trained.
+
+    Attributes:
+        positions: on the menus, integers (choices,).
+        metric: what it reached; None where its training failed or goes on.
+    """
+
+    positions: np.ndarray
+    metric: float | None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A proposal.
+
+    Attributes:
+        config: to be trained.
+        metric, deviation: what is believed of its metric.
+        why: in words.
+    """
+
+    config: Config
+    metric: float
+    deviation: float
+    why: str

@@ -1,0 +1,184 @@
+"""The sampler auto: configs by sensitivities at first, and by what trials teach from then on.
+
+A proposal goes some way from the mean of what is believed of the metric towards a draw of it (tempered Thompson
+sampling: W. R. Thompson, *On the likelihood that one unknown probability exceeds another*, Biometrika 25, 1933),
+selects the least loss for a ladder of budgets exactly, and improves these selections choice by choice; the one that
+promises most is trained. The very first is by the mean. Draws differ from process to process, so that proposals made
+at the same time do as well.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from mpsearch.front import dominated_volume, nondominated
+from mpsearch.goal import Objective
+from mpsearch.searching.arrays import SpecArrays
+from mpsearch.searching.budgets import Budget, budget_of
+from mpsearch.searching.guesses import Guess, Tried
+from mpsearch.searching.scoring import Scoring, reference_config
+from mpsearch.searching.selection import Selector
+from mpsearch.searching.surrogate import Belief, Prior, Surrogate
+from mpsearch.space import ResolvedSpace
+
+BOLDNESS = 0.3  # how far a draw goes from the mean, in parts of what is possible: 1 is plain Thompson sampling
+BUDGETS = 12  # of a ladder
+CLIMBS = 3  # selections that are improved
+ROUNDS = 200  # of an improvement
+_DONE = 1e-9
+
+
+class Guide:
+    """Proposes configs of a space for a goal.
+
+    Args:
+        space: of the configs.
+        scoring: of them, with the goal.
+        damages: of each choice, for each spec, the root of its divergence.
+        prior: of the metric.
+    """
+
+    def __init__(self, space: ResolvedSpace, scoring: Scoring, damages: Sequence[np.ndarray], prior: Prior) -> None:
+        self.space, self.scoring, self.prior = space, scoring, prior
+        self.damages = [np.asarray(array, dtype=np.float64) for array in damages]
+        self._arrays = SpecArrays(space)
+        self._budget: Budget = budget_of(space, scoring)
+        self._costs = [scoring.models[name] for name in scoring.goal.costs]
+        self._reference = np.array(
+            [cost(reference_config(space.facts, scoring.cost.reference)) for cost in self._costs]
+        )
+
+    def propose(self, tried: Sequence[Tried], seed: int) -> Guess:
+        """The next config, none of those that were tried as long as there is another.
+
+        Args:
+            tried: configs that were trained or are being trained.
+            seed: of the draw.
+        """
+        known = [t for t in tried if t.metric is not None]
+        surrogate = self.surrogate(known)
+        rng = np.random.default_rng(seed)
+        mean = surrogate.mean()
+        belief = mean if not tried else mean.towards(surrogate.draw(rng), BOLDNESS)
+        taken = {tuple(map(int, t.positions)) for t in tried}
+        if self.scoring.goal.objective is Objective.SCORE:
+            found = self._best_score(belief, taken)
+        else:
+            found = self._best_front(belief, taken, known, rng)
+        if found is None:
+            found = self._any(taken, rng)
+        config = next(self.space.configs(found[None]))
+        return Guess(
+            config,
+            float(mean.predict(found[None])[0]),
+            float(surrogate.deviation(found[None])[0]),
+            f"the most promising after {len(known)} trials" if known else "the best guess by sensitivities alone",
+        )
+
+    def surrogate(self, known: Sequence[Tried]) -> Surrogate:
+        """What is believed after trials with a metric."""
+        return Surrogate(
+            self.damages,
+            self.prior,
+            np.array([t.positions for t in known]),
+            [t.metric for t in known if t.metric is not None],
+        )
+
+    def _best_score(self, belief: Belief, taken: Collection[tuple[int, ...]]) -> np.ndarray | None:
+        """The config of the best score by a belief."""
+
+        def value(positions: np.ndarray) -> np.ndarray:
+            metrics, costs = belief.predict(positions), self._values(positions)[:, 0]
+            floor, forgiving = self.scoring.goal.floor, self.scoring.forgiving
+            reference = max(float(self._reference[0]), 1.0)
+            deltas = np.array([forgiving.delta(max(cost, 1.0), reference) for cost in costs])
+            scores = metrics * (1.0 + deltas)
+            return scores if floor is None else np.where(metrics < floor, metrics - 2.0, scores)
+
+        starts = Selector(self.space, belief.losses).ladder(
+            self._costs[0], BUDGETS, self._budget.costs, self._budget.most
+        )
+        return self._climbed(starts, value, taken)
+
+    def _best_front(
+        self, belief: Belief, taken: Collection[tuple[int, ...]], known: Sequence[Tried], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """The config that adds most to the front by a belief."""
+        selector = Selector(self.space, belief.losses)
+        starts = selector.scattered(self._costs, BUDGETS, rng, self._budget.costs, self._budget.most)
+        front = np.zeros((0, 1 + len(self._costs)))
+        if known:
+            own = np.array([t.positions for t in known])
+            front = self._box(np.array([t.metric for t in known], dtype=np.float64), self._values(own))
+            front = front[nondominated(front)]
+        before = dominated_volume(front) if len(front) else 0.0
+
+        def value(positions: np.ndarray) -> np.ndarray:
+            points = self._box(belief.predict(positions), self._values(positions))
+            gains = [dominated_volume(np.vstack([front, point])) - before for point in points]
+            return np.asarray(gains)
+
+        values = value(np.array(starts)) if starts else np.zeros(0)
+        free = [n for n in np.argsort(-values) if tuple(starts[n].tolist()) not in taken]
+        return starts[free[0]] if free else None
+
+    def _climbed(
+        self,
+        starts: Sequence[np.ndarray],
+        value: Callable[[np.ndarray], np.ndarray],
+        taken: Collection[tuple[int, ...]],
+    ) -> np.ndarray | None:
+        """The best config that wasn't taken, of those met on the way up from the best starts, choice by choice."""
+        best: tuple[float, tuple[int, ...]] | None = None
+        if not starts:
+            return None
+        firsts = value(np.array(starts))
+        for start in np.argsort(-firsts)[:CLIMBS]:
+            here, height = starts[start], float(firsts[start])
+            for _ in range(ROUNDS):
+                around = self._inside(self._neighbours(here))
+                values = value(around) if len(around) else np.zeros(0)
+                for n in [*np.argsort(-values)[: len(taken) + 1], -1]:
+                    point, reached = (here, height) if n == -1 else (around[n], float(values[n]))
+                    key = tuple(point.tolist())
+                    if key not in taken and (best is None or (reached, key) > best):
+                        best = reached, key
+                if not len(values) or values.max() <= height + _DONE:
+                    break
+                here, height = around[int(values.argmax())], float(values.max())
+        return None if best is None else np.array(best[1], dtype=np.int64)
+
+    def _neighbours(self, here: np.ndarray) -> np.ndarray:
+        """Configs that differ in one choice."""
+        rows = []
+        for choice, array in enumerate(self.damages):
+            for position in range(len(array)):
+                if position != here[choice]:
+                    row = here.copy()
+                    row[choice] = position
+                    rows.append(row)
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(here))
+
+    def _inside(self, positions: np.ndarray) -> np.ndarray:
+        """Those configs that keep the limits, on costs and of the space."""
+        if len(positions) and self._budget.costs:
+            positions = positions[self._budget.excess(positions) == 0]
+        if self.space.limits:
+            positions = positions[[next(self.space.configs(row[None])) in self.space for row in positions]]
+        return positions
+
+    def _any(self, taken: Collection[tuple[int, ...]], rng: np.random.Generator) -> np.ndarray:
+        """A config by chance, moved into the limits; one that was tried where chance finds no other."""
+        found = self.space.draw(rng, 64)
+        moved = [self.space.positions([self._budget.repaired(config)])[0] for config in self.space.configs(found)]
+        free = [row for row in moved if tuple(row.tolist()) not in taken]
+        return free[0] if free else moved[0]
+
+    def _values(self, positions: np.ndarray) -> np.ndarray:
+        """The objective's costs, float64 (configs, costs)."""
+        specs = self._arrays.at(positions, any(cost.needs_configs for cost in self._costs))
+        return np.stack([cost.batch(specs) for cost in self._costs], axis=1)
+
+    def _box(self, metrics: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        """Points for volumes: 1 - metric, and costs in parts of the reference's."""
+        return np.column_stack([1.0 - metrics, costs / np.maximum(self._reference, 1e-12)])

@@ -1,0 +1,126 @@
+"""Sensitivities: how much each spec of each choice harms the float model, as plain data kept with a study."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mpsearch.config import Config
+from mpsearch.errors import StudyError
+from mpsearch.searching.guided import Guide
+from mpsearch.searching.scoring import Scoring
+from mpsearch.searching.surrogate import Prior
+from mpsearch.space import ResolvedSpace
+from mpsearch.study import Study
+
+SAMPLES = 512
+METHOD = 1
+"""Raised where sensitivities are measured in another way, so that those that are kept are measured again."""
+SENSITIVITY, UNTRAINED, FLOAT = "sensitivity", "untrained", "float"
+LEFT = 0.25  # of a metric's loss by quantization, what training leaves: the prior's mean, and about as uncertain
+_LEAST_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What each spec of one choice does, all other choices being wide.
+
+    Attributes:
+        choice: its name.
+        specs: as text, in the order of the menu.
+        divergences: for each spec, how far the outputs are from those of the wide config, 0 where they are the same;
+            of class scores the mean Kullback-Leibler divergence in nats, else the mean squared difference in parts of
+            the outputs' variance; summed over outputs.
+        losses: for each spec, how much the loss rises; it may fall.
+        seconds: that measuring took.
+        key: what it depends on; where that is still the same, it isn't measured again.
+    """
+
+    choice: str
+    specs: tuple[str, ...]
+    divergences: tuple[float, ...]
+    losses: tuple[float, ...]
+    seconds: float
+    key: Mapping[str, Any]
+
+    @property
+    def damages(self) -> np.ndarray:
+        """What adds up over choices: for each spec the root of its divergence; see `searching.surrogate`."""
+        return np.sqrt(np.maximum(np.array(self.divergences), 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Sensitivity":
+        """That of `to_json`'s data."""
+        rows = {key: tuple(data[key]) for key in ("specs", "divergences", "losses")}
+        return cls(**{**data, **rows})
+
+
+def key_of(study: Study, samples: int) -> dict[str, Any]:
+    """What sensitivities depend on."""
+    was = study.provenance
+    return {"conditions": was.conditions, "space": was.space_fingerprint, "method": METHOD, "samples": samples}
+
+
+def keep(study: Study, row: Sensitivity) -> None:
+    """Keep a sensitivity with a study, in place of an earlier one of its choice."""
+    study.keep(f"{SENSITIVITY} {row.choice}", row.to_json())
+
+
+def kept(study: Study, samples: int | None = None) -> dict[str, Sensitivity]:
+    """The sensitivities that are kept with a study, by choice; none that is outdated.
+
+    Args:
+        study: with them.
+        samples: only those that were measured on so many; None: on however many.
+    """
+    wanted = key_of(study, samples or 0)
+    if samples is None:
+        del wanted["samples"]
+    rows = (Sensitivity.from_json(data) for data in study.kept(f"{SENSITIVITY} ").values())
+    return {row.choice: row for row in rows if wanted.items() <= row.key.items()}
+
+
+def are_known(study: Study, space: ResolvedSpace) -> bool:
+    """Whether all that a guide needs is kept with a study."""
+    choices = {choice.name for choice in space.choices}
+    return kept(study).keys() >= choices and {UNTRAINED, FLOAT} <= {*study.kept(UNTRAINED), *study.kept(FLOAT)}
+
+
+def known(study: Study, space: ResolvedSpace) -> list[Sensitivity]:
+    """The sensitivities of all choices of a space, in its order.
+
+    Raises:
+        StudyError: some aren't known.
+    """
+    found = kept(study)
+    missing = [choice.name for choice in space.choices if choice.name not in found]
+    if missing:
+        which = "the sensitivities" if len(missing) == len(space.choices) else f"{len(missing)} sensitivities"
+        raise StudyError(f"{which} of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
+    return [found[choice.name] for choice in space.choices]
+
+
+def guide_of(study: Study, space: ResolvedSpace, scoring: Scoring) -> Guide:
+    """What proposes a study's configs by their sensitivities.
+
+    Raises:
+        StudyError: these aren't known.
+    """
+    damages = [row.damages for row in known(study, space)]
+    untrained, full = study.kept(UNTRAINED).get(UNTRAINED), study.kept(FLOAT).get(FLOAT)
+    if untrained is None or full is None:
+        raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
+    positions = space.positions([narrowest(space)])[0]
+    harm = float(sum(array[position] for array, position in zip(damages, positions, strict=True)))
+    lost = max(full["validation"] - untrained["validation"], _LEAST_LOSS)
+    return Guide(space, scoring, damages, Prior(full["validation"], LEFT * lost / max(harm, 1e-6)))
+
+
+def narrowest(space: ResolvedSpace) -> Config:
+    """The narrowest config of a space."""
+    return space.uniform(1)
