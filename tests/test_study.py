@@ -121,7 +121,7 @@ def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine
 
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
     with pytest.raises(
-        ConfigError, match="sampler must be one of tpe, gp, random, grid, qmc, nsga2, nsga3, cmaes, but got 'best'"
+        ConfigError, match="sampler must be one of auto, tpe, gp, random, grid, qmc, nsga2, nsga3, cmaes, but got 'best'"
     ):
         tiny_study(sampler="best")
     with pytest.raises(ConfigError, match="pruner must be one of"):
@@ -172,9 +172,8 @@ def test_a_study_of_format_1_opens_keeps_its_folder_and_is_brought_up_to_date(ti
 
 def record_a_trial(study, engine):
     number, config, *_ = study.ask(engine.network.space)
-    study.complete(
-        number, TrialRecord(number, State.COMPLETE, metric=0.5, score=0.5, costs={"total_bits": 1}, delta=0.0)
-    )
+    costs = engine.costs(config).to_json()
+    study.complete(number, TrialRecord(number, State.COMPLETE, metric=0.5, score=0.5, costs=costs, delta=0.0))
     return config
 
 

@@ -93,7 +93,7 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the float model of a space file and keep its weights.
+    """Train the float model of a space file and keep it.
 
     BatchNorm is trained with it. All studies of the same model, recipe and data use these weights.
     """

@@ -40,7 +40,7 @@ def sensitivity(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how much each width harms the float model, by forward passes alone.
+    """Measure what harm each width does by itself.
 
     All tensors are as wide as their menus allow, but one, which takes one width after another. The table has, for each,
     how far that moves the outputs: of class scores the Kullback-Leibler divergence from those of the wide model, in
@@ -129,7 +129,7 @@ def solve(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Select the widths that harm least within a budget, without training.
+    """Select the least harmful widths within a budget.
 
     Harms are those of `mpsearch sensitivity`, and add up over tensors as their square roots. For costs that are sums
     over tensors, such as bits and flash, no other selection harms less; for others it is one that none was found to be

@@ -41,7 +41,7 @@ def test_samplers_and_pruners_take_options_checked_before_anything_is_loaded(mps
     assert "tpe group=True, percentile percentile=30.0, 0" in out
     monkeypatch.setattr("mpsearch.cli.study.import_tensorflow", None)
     for wrong, message in {
-        ("--sampler", "anneal"): "a sampler must be one of tpe, gp",
+        ("--sampler", "anneal"): "a sampler must be one of auto, tpe, gp",
         ("--sampler-option", "n_startup_trails=3"): "the sampler tpe takes n_startup_trials (an integer)",
         ("--sampler-option", "n_startup_trials"): "must be NAME=VALUE",
         ("--pruner", "median", "--pruner-option", "n_min_trials=x"): "must be an integer, but got 'x'",

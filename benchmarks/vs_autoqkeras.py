@@ -1,0 +1,179 @@
+"""mpsearch against AutoQKeras on ResNet-8: the same float weights, images, sites, menus, cost and training.
+
+    MPSEARCH_DATA=… python benchmarks/vs_autoqkeras.py --traces FOLDER --seeds 0 1 2 --out result.json
+
+AutoQKeras's runs are recorded: JSON traces with a row for each epoch (`t` seconds since its search began, without
+imports and loading; `epoch`; `val_acc`; `val_score`; `val_trial`, a size in bits). Ours are run here, each in a process
+of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. A score is that of a
+trial's best epoch so far, as there.
+
+Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with three
+seeds, and judged on the 8,000 test images that no search has seen.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SPACE = Path(__file__).with_name("autoqkeras_resnet8.py")
+GOALS = (0.88, 0.89)
+FINALS = 3  # trainings of a winner
+
+
+def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[str, Any]:
+    """A run of ours in this process, which began at the time that the environment says."""
+    began = float(os.environ["BENCHMARK_BEGAN"])
+    from mpsearch.creation import provenance_of
+    from mpsearch.goal import Goal
+    from mpsearch.probing import prepare
+    from mpsearch.runners.inprocess import run
+    from mpsearch.runners.limits import Limits
+    from mpsearch.searching.engine import Engine
+    from mpsearch.spacefile import load_space_file
+    from mpsearch.study import create_study
+
+    file, goal = load_space_file(SPACE), Goal(costs=("autoqkeras_bits",))
+    engine = Engine(file, goal=goal)
+    space = engine.network.space
+    study = create_study("benchmark", provenance_of(file, engine.data, space, seed, sampler, "none", goal=goal))
+    built = time.time() - began
+    prepare(study, engine)
+    probed = time.time() - began
+    rows: list[dict[str, float]] = []
+
+    class Progress:
+        def trial_started(self, number: int, config: Any) -> None:
+            self.delta = engine.delta(engine.costs(config))
+
+        def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+            score = logs["val_accuracy"] * (1 + self.delta)
+            rows.append({"t": time.time() - began, "trial": number, "epoch": epoch, "score": score})
+
+        def trial_ended(self, record: Any) -> None: ...
+
+    run(study, engine, Limits(seconds=max(seconds - probed, 0.0)), Progress())
+    ended = time.time() - began
+    winner = chosen(study, engine)
+    config = winner.config
+    delta, scores = engine.delta(engine.costs(config)), []
+    session = engine.session(engine.task.training)
+    for again in range(finals):
+        outcome = engine.train(config, 1000 + 10 * seed + again)
+        engine.network.load_state(outcome.state)
+        accuracy = session.evaluate(engine.data, engine.data.test)["accuracy"]
+        scores.append({"validation": outcome.metric * (1 + delta), "test": accuracy * (1 + delta), "accuracy": accuracy})
+    return {
+        "sampler": sampler,
+        "seed": seed,
+        "built": built,
+        "probed": probed,
+        "seconds": ended,
+        "trials": len(study.records()),
+        "rows": rows,
+        "best": max(row["score"] for row in rows),
+        "winner": {"trial": winner.number, "score": winner.score, "delta": delta, "finals": scores},
+    }
+
+
+def chosen(study: Any, engine: Any) -> Any:
+    """The trial whose config is believed to score best."""
+    from mpsearch.searching.guesses import Tried
+    from mpsearch.sensitivities import are_known, guide_of
+
+    records, space = study.best(None), engine.network.space
+    if not are_known(study, space):
+        return records[0]
+    places = space.positions(record.config for record in records)
+    tried = [Tried(place, record.metric) for place, record in zip(places, records, strict=True)]
+    metrics = guide_of(study, space, engine.scoring).surrogate(tried).mean().predict(places)
+    believed = [metric * (1 + record.delta) for metric, record in zip(metrics, records, strict=True)]
+    return records[max(range(len(records)), key=believed.__getitem__)]
+
+
+def first_time(rows: list[dict[str, Any]], goal: float, score: str = "score") -> float | None:
+    """When a score was reached first, in seconds."""
+    return next((row["t"] for row in rows if row[score] >= goal), None)
+
+
+def check_sizes(trace: dict[str, Any]) -> int:
+    """Compare the sizes of the recorded configs with our cost; how many there are."""
+    from mpsearch import Space, bits, facts_of, models
+    from mpsearch.config import Config, QuantizerSpec
+    from mpsearch.spacefile import load_space_file
+
+    load_space_file(SPACE)
+    sys.path.insert(0, str(SPACE.parent))
+    from autoqkeras_resnet8 import RELU, autoqkeras_bits
+
+    del Space, bits
+    facts, count = facts_of(models.resnet8()), 0
+    for trial in trace.get("trials", []):
+        specs = {}
+        for name, quantizer in trial["config"].items():
+            layer, _, role = name.removesuffix("_quantizer").rpartition("_")
+            if role == "activation":  # activation, activation_1, …: the ReLUs in order
+                number = layer.removeprefix("activation").lstrip("_")
+                layer = RELU[int(number) if number else 0]
+            specs[f"{layer}/{role}"] = QuantizerSpec(int(quantizer.partition("(")[2].partition(",")[0]))
+        size = autoqkeras_bits(facts, Config(specs))
+        recorded = trial["metrics"]["val_trial"]
+        if size != recorded:
+            raise SystemExit(f"trial {trial['id']}: AutoQKeras counts {recorded:,.0f} bits, our cost {size:,}")
+        count += 1
+    return count
+
+
+def main() -> None:
+    """Run all of it and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, help="folder of AutoQKeras's traces")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samplers", nargs="+", default=["auto"])
+    parser.add_argument("--seconds", type=float, default=330.0)
+    parser.add_argument("--finals", type=int, default=FINALS)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("SAMPLER", "SEED"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(ours(args.one[0], int(args.one[1]), args.seconds, args.finals)))
+        return
+    result: dict[str, Any] = {"autoqkeras": {}, "runs": []}
+    for file in sorted(args.traces.glob("autoqkeras_resnet8*.json")) if args.traces else []:
+        trace = json.loads(file.read_text())
+        rows = [{"t": row["t"], "score": row["val_score"]} for row in trace["rows"]]
+        result["autoqkeras"][file.stem] = {
+            "sizes compared": check_sizes(trace),
+            "best": max(row["score"] for row in rows),
+            "seconds": rows[-1]["t"],
+            "to": {str(goal): first_time(rows, goal) for goal in GOALS},
+            "rows": rows,
+        }
+    for seed in args.seeds:
+        for sampler in args.samplers:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, str(Path(__file__).resolve()), "--one", sampler, str(seed)]
+                options = ["--seconds", str(args.seconds), "--finals", str(args.finals)]
+                environment = {**os.environ, "BENCHMARK_BEGAN": str(time.time())}
+                done = subprocess.run(
+                    [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+                )
+            found = json.loads(done.stdout.splitlines()[-1])
+            bests = [known["best"] for known in result["autoqkeras"].values()]
+            found["to"] = {str(goal): first_time(found["rows"], goal) for goal in (*GOALS, *bests)}
+            result["runs"].append(found)
+            finals = [final["test"] for final in found["winner"]["finals"]]
+            shown = {key: found[key] for key in ("sampler", "seed", "built", "probed", "trials", "best", "to")}
+            print(json.dumps({**shown, "on untouched images": finals}), file=sys.stderr, flush=True)
+            if args.out:
+                args.out.write_text(json.dumps(result, indent=1))
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
