@@ -7,8 +7,8 @@ imports and loading; `epoch`; `val_acc`; `val_score`; `val_trial`, a size in bit
 of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. A score is that of a
 trial's best epoch so far, as there.
 
-Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with three
-seeds, and judged on the 8,000 test images that no search has seen.
+Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with
+three seeds, and judged on the 8,000 test images that no search has seen.
 """
 
 import argparse
@@ -67,7 +67,9 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[
         outcome = engine.train(config, 1000 + 10 * seed + again)
         engine.network.load_state(outcome.state)
         accuracy = session.evaluate(engine.data, engine.data.test)["accuracy"]
-        scores.append({"validation": outcome.metric * (1 + delta), "test": accuracy * (1 + delta), "accuracy": accuracy})
+        scores.append(
+            {"validation": outcome.metric * (1 + delta), "test": accuracy * (1 + delta), "accuracy": accuracy}
+        )
     return {
         "sampler": sampler,
         "seed": seed,

@@ -108,7 +108,7 @@ def search(
         training, float_training, finetuning, loss, metric, further_metrics, weights: as in a `Task`.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
-        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, tpe, none and 0 by default; an
+        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, auto, none and 0 by default; an
             existing study has them.
         uniform: widths that a new study tries everywhere first.
         objective, costs, limits, profile, latency_table: what a new study looks for, as of `mpsearch study create`:
@@ -159,7 +159,7 @@ def search(
         goal = make_goal(file, resolved, *aims)
         budget, _ = reachable(file, resolved, goal)
         made = provenance_of(
-            file, loaded, resolved, seed or 0, sampler or "tpe", pruner or "none", sampler_options, pruner_options, goal
+            file, loaded, resolved, seed or 0, sampler or AUTO, pruner or "none", sampler_options, pruner_options, goal
         )
         uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform]
         for config, what in uniforms:

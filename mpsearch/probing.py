@@ -62,9 +62,11 @@ def probe(
     if not study.kept(FLOAT) or len(known) < len(space.choices):  # what made the others outdated did so with this one
         study.keep(FLOAT, {"validation": engine.float_metric()})
     session = engine.session(engine.task.training)
-    engine.network.set_config(narrowest(space))
+    narrow = narrowest(space)
+    engine.network.set_config(narrow)
     untrained = session.evaluate(engine.data, engine.data.validation, further=False)[engine.task.metric]
-    study.keep(UNTRAINED, {"validation": untrained})
+    specs = {choice.name: str(narrow[choice.name]) for choice in space.choices}
+    study.keep(UNTRAINED, {"validation": untrained, "specs": specs, "key": key})
     return found
 
 
@@ -124,6 +126,7 @@ class Prober:
                 losses[position] = self._session.loss(self._batches, outputs) - loss
         return Sensitivity(
             self._space.choices[choice].name,
+            self._space.choices[choice].sites,
             tuple(str(spec) for spec in specs),
             tuple(divergences),
             tuple(losses),

@@ -1,14 +1,18 @@
-"""Ranking configs by the mean of their trainings, with its confidence interval.
+"""Ranking configs by what is believed of their scores, else by the mean of their trainings.
 
 A config's score in a search is one training with one seed, and the best of many such scores is likely a lucky one.
-Repeats train a config again with other seeds. They are kept beside the trials, so that samplers never see them.
+Where a study's sensitivities are known, all its trainings together say what to believe of each config. Repeats train a
+config again with other seeds; their mean has a confidence interval. They are kept beside the trials, and samplers never
+see them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from mpsearch.beliefs import beliefs_of, is_on_menus
+from mpsearch.config import Config
 from mpsearch.records import TrialRecord
 from mpsearch.study import Study
 
@@ -26,6 +30,8 @@ class Candidate:
         scores, metrics: of all its trainings that gave one, the trial's first.
         failed: repeats that gave none.
         finetuned: its fine-tunings, as plain data.
+        believed: the score that all of the study's trainings together lead one to expect; None where its sensitivities
+            aren't known.
     """
 
     record: TrialRecord
@@ -33,6 +39,7 @@ class Candidate:
     metrics: tuple[float, ...]
     failed: int = 0
     finetuned: tuple[Mapping[str, Any], ...] = ()
+    believed: float | None = None
 
     def __repr__(self) -> str:
         doubt = "" if self.half_width is None else f" ± {self.half_width:.4f} ({CONFIDENCE:.0%})"
@@ -63,6 +70,7 @@ class Candidate:
             **self.record.to_json(),
             "mean": self.mean,
             "half_width": self.half_width,
+            "believed": self.believed,
             "confidence": CONFIDENCE,
             "scores": list(self.scores),
             "metrics": list(self.metrics),
@@ -77,14 +85,47 @@ def gap(tuned: Mapping[str, Any]) -> float:
 
 
 def ranked(study: Study, count: int | None = None) -> list[Candidate]:
-    """The configs with the highest mean scores, best first; ties to the earlier trial.
+    """The configs with the highest believed scores, or mean scores, best first; ties to the earlier trial.
 
-    Those whose metric is below the least that the goal asks for come last.
+    Those of which nothing can be believed, since they were trained before an accepted change or have specs outside the
+    menus, come after the others; those whose metric is below the least that the goal asks for, last.
     """
     kept = study.kept("")
-    found = [_candidate(record, kept) for record in study.best(None)]
-    found.sort(key=lambda c: (study.is_short(c.record), -c.mean, c.record.number))
-    return found[:count]
+    found = _with_beliefs(study, [_candidate(record, kept) for record in study.best(None)])
+
+    def place(c: Candidate) -> tuple[bool, bool, float, int]:
+        score = c.mean if c.believed is None else c.believed
+        return study.is_short(c.record), are_believed and c.believed is None, -score, c.record.number
+
+    are_believed = any(candidate.believed is not None for candidate in found)
+    return sorted(found, key=place)[:count]
+
+
+def trainings(study: Study) -> list[tuple[Config, float]]:
+    """Configs and the metrics that a study's trainings gave, a pair for each training; none before a change."""
+    kept = study.kept("")
+    return _trainings([_candidate(record, kept) for record in study.best(None)])
+
+
+def _trainings(candidates: Sequence[Candidate]) -> list[tuple[Config, float]]:
+    present = [(c, c.record.config) for c in candidates if not c.record.before_change]
+    return [(config, metric) for c, config in present if config is not None for metric in c.metrics]
+
+
+def _with_beliefs(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates with what is believed of their scores, as far as that is known."""
+    beliefs = beliefs_of(study, _trainings(candidates))
+    if beliefs is None:
+        return list(candidates)
+    present = [(c.record, c.record.config) for c in candidates if not c.record.before_change]
+    able = [(r, config) for r, config in present if config is not None and is_on_menus(beliefs.rows, config)]
+    metrics = beliefs.metrics([config for _, config in able])
+    scores = {
+        record.number: float(metric) * (1.0 + record.delta)
+        for (record, _), metric in zip(able, metrics, strict=True)
+        if record.delta is not None
+    }
+    return [replace(c, believed=scores.get(c.record.number)) for c in candidates]
 
 
 def repeat_key(number: int, index: int) -> str:

@@ -1,6 +1,6 @@
 """Sensitivities: how much each spec of each choice harms the float model, as plain data kept with a study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from mpsearch.space import ResolvedSpace
 from mpsearch.study import Study
 
 SAMPLES = 512
-METHOD = 1
+METHOD = 2
 """Raised where sensitivities are measured in another way, so that those that are kept are measured again."""
 SENSITIVITY, UNTRAINED, FLOAT = "sensitivity", "untrained", "float"
 LEFT = 0.25  # of a metric's loss by quantization, what training leaves: the prior's mean, and about as uncertain
@@ -28,6 +28,7 @@ class Sensitivity:
 
     Attributes:
         choice: its name.
+        sites: that share its spec.
         specs: as text, in the order of the menu.
         divergences: for each spec, how far the outputs are from those of the wide config, 0 where they are the same;
             of class scores the mean Kullback-Leibler divergence in nats, else the mean squared difference in parts of
@@ -38,6 +39,7 @@ class Sensitivity:
     """
 
     choice: str
+    sites: tuple[str, ...]
     specs: tuple[str, ...]
     divergences: tuple[float, ...]
     losses: tuple[float, ...]
@@ -56,7 +58,7 @@ class Sensitivity:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Sensitivity":
         """That of `to_json`'s data."""
-        rows = {key: tuple(data[key]) for key in ("specs", "divergences", "losses")}
+        rows = {key: tuple(data[key]) for key in ("sites", "specs", "divergences", "losses")}
         return cls(**{**data, **rows})
 
 
@@ -81,14 +83,15 @@ def kept(study: Study, samples: int | None = None) -> dict[str, Sensitivity]:
     wanted = key_of(study, samples or 0)
     if samples is None:
         del wanted["samples"]
-    rows = (Sensitivity.from_json(data) for data in study.kept(f"{SENSITIVITY} ").values())
-    return {row.choice: row for row in rows if wanted.items() <= row.key.items()}
+    rows = [data for data in study.kept(f"{SENSITIVITY} ").values() if wanted.items() <= data["key"].items()]
+    return {row["choice"]: Sensitivity.from_json(row) for row in rows}
 
 
 def are_known(study: Study, space: ResolvedSpace) -> bool:
     """Whether all that a guide needs is kept with a study."""
     choices = {choice.name for choice in space.choices}
-    return kept(study).keys() >= choices and {UNTRAINED, FLOAT} <= {*study.kept(UNTRAINED), *study.kept(FLOAT)}
+    found = kept(study)
+    return found.keys() >= choices and prior_of(study, list(found.values())) is not None
 
 
 def known(study: Study, space: ResolvedSpace) -> list[Sensitivity]:
@@ -111,14 +114,28 @@ def guide_of(study: Study, space: ResolvedSpace, scoring: Scoring) -> Guide:
     Raises:
         StudyError: these aren't known.
     """
-    damages = [row.damages for row in known(study, space)]
-    untrained, full = study.kept(UNTRAINED).get(UNTRAINED), study.kept(FLOAT).get(FLOAT)
-    if untrained is None or full is None:
+    rows = known(study, space)
+    prior = prior_of(study, rows)
+    if prior is None:
         raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
-    positions = space.positions([narrowest(space)])[0]
-    harm = float(sum(array[position] for array, position in zip(damages, positions, strict=True)))
+    return Guide(space, scoring, [row.damages for row in rows], prior)
+
+
+def prior_of(study: Study, rows: Sequence[Sensitivity]) -> Prior | None:
+    """What is believed of metrics before the first trial; None where measuring hasn't come to its end.
+
+    Args:
+        study: with what was measured besides.
+        rows: its sensitivities, in any order.
+    """
+    untrained, full = study.kept(UNTRAINED).get(UNTRAINED), study.kept(FLOAT).get(FLOAT)
+    if untrained is None or full is None or any(row.key != untrained.get("key") for row in rows):
+        return None
+    if {row.choice for row in rows} != untrained["specs"].keys():
+        return None
+    harm = float(sum(row.damages[row.specs.index(untrained["specs"][row.choice])] for row in rows))
     lost = max(full["validation"] - untrained["validation"], _LEAST_LOSS)
-    return Guide(space, scoring, damages, Prior(full["validation"], LEFT * lost / max(harm, 1e-6)))
+    return Prior(full["validation"], LEFT * lost / max(harm, 1e-6))
 
 
 def narrowest(space: ResolvedSpace) -> Config:

@@ -12,6 +12,7 @@ from mpsearch.costs.model import Cost
 from mpsearch.costs.sizes import parse_size
 from mpsearch.errors import ConfigError
 from mpsearch.goal import split_limits
+from mpsearch.ranking import trainings
 from mpsearch.searching.budgets import Budget
 from mpsearch.searching.guesses import Tried
 from mpsearch.searching.scoring import Scoring
@@ -73,9 +74,9 @@ def solved(study: Study, file: SpaceFile, space: ResolvedSpace, limits: Sequence
         for cost in costs
     ]  # fmt: skip
     guide = guide_of(study, space, Scoring.of(file, space.facts, study.goal))
-    complete = [r for r in study.best(None) if r.config is not None and not r.before_change and r.config in space]
-    places = space.positions(record.config for record in complete if record.config is not None)
-    tried = [Tried(place, record.metric) for place, record in zip(places, complete, strict=True)]
+    known = [(config, metric) for config, metric in trainings(study) if config in space]
+    places = space.positions(config for config, _ in known)
+    tried = [Tried(place, metric) for place, (_, metric) in zip(places, known, strict=True)]
     surrogate = guide.surrogate(tried)
     belief = surrogate.mean()
     started, budget = time.perf_counter(), Budget(space, costs, most)

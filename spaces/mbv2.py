@@ -13,7 +13,7 @@ task = Task(
     data=partial(datasets.cifar10_vww, train=10_000, validation=2_000),
     training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=1e-4, subset=2_500),
     float_training=Training(
-        epochs=20, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.9**epoch, patience=4
+        epochs=12, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.8**epoch, patience=4
     ),
     finetuning=Training(
         epochs=30, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-4 * 0.95**epoch, patience=8

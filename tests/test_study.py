@@ -121,7 +121,8 @@ def test_pruners_stop_hopeless_trials_and_spare_the_best(tiny_study, tiny_engine
 
 def test_unknown_samplers_and_pruners_are_refused(tiny_study):
     with pytest.raises(
-        ConfigError, match="sampler must be one of auto, tpe, gp, random, grid, qmc, nsga2, nsga3, cmaes, but got 'best'"
+        ConfigError,
+        match="sampler must be one of auto, tpe, gp, random, grid, qmc, nsga2, nsga3, cmaes, but got 'best'",
     ):
         tiny_study(sampler="best")
     with pytest.raises(ConfigError, match="pruner must be one of"):

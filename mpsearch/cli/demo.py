@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mpsearch.cli.output import print_json, print_table
+from mpsearch.cli.sensitivity import probe_first
 from mpsearch.cli.silence import import_tensorflow
+from mpsearch.methods import AUTO
 
 
 def run_demo(trials: int, seed: int, as_json: bool) -> None:
@@ -27,10 +29,11 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
     engine = Engine(file, EpochProgress("float", file.task.float_recipe.epochs, as_json))
     space, metric = engine.network.space, file.task.metric
     with tempfile.TemporaryDirectory() as folder:
-        provenance = provenance_of(file, engine.data, space, seed, "tpe", "none")
+        provenance = provenance_of(file, engine.data, space, seed, AUTO, "none")
         study = create_study("digits", provenance, f"sqlite:///{Path(folder) / 'demo.db'}")
         for width in (8, 4):
             study.enqueue(space, space.uniform(width), f"uniform {width}")
+        probe_first(study, engine, as_json)
         if not as_json:
             print(f"searching {space.size:,} configs of {len(space.sites)} sites with {trials} trials", flush=True)
         with RunProgress(trials, 0, None, file.task.training.epochs, metric, quiet=as_json) as progress:

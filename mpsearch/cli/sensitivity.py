@@ -1,4 +1,4 @@
-"""The commands that know before anything is trained: `mpsearch sensitivity` and `mpsearch solve`."""
+"""The commands on what widths harm: `mpsearch sensitivity`, `mpsearch solve` and `mpsearch study importance`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +24,7 @@ SOLVE_EXAMPLES = examples(
     "solve digits --limit flash=300KB --limit ram=64KB",
     "solve digits --limit bits=200000 --json > next.json",
 )
+IMPORTANCE_EXAMPLES = examples("study importance digits", "study importance digits --json")
 PAUSE = 5.0  # seconds between lines of progress
 NAMED = 3  # tensors that are named
 
@@ -175,3 +176,43 @@ def solve(
         f"selected in {found.seconds:.2f} s; to train it: mpsearch solve {name} {options} --json > next.json, then "
         f"mpsearch study enqueue {name} --config next.json"
     )
+
+
+def importance(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Show which tensors matter for the metric, and which for the costs.
+
+    For each tensor, how much metric its narrowest width is believed to take off against its widest, after a trial's
+    training: by the sensitivities, corrected by the study's trials. Beside it, which part of what the widest config
+    costs that width saves, and how much metric each percent of saving takes: those with little are the first to be
+    narrowed.
+    """
+    from mpsearch.changes import space_file_of
+    from mpsearch.cli.output import print_json, print_table
+    from mpsearch.cli.pareto import facts_of
+    from mpsearch.importance import importances
+    from mpsearch.study import open_study
+
+    study = open_study(name, storage)
+    file = space_file_of(study)
+    found = importances(study, file, file.space.resolve(facts_of(study, file)))
+    if as_json:
+        print_json({"trainings": found.trainings, "tensors": [row.to_json() for row in found.rows]})
+        return
+    metric, costs = study.provenance.metric, tuple(study.goal.costs)
+    rows = [
+        {
+            "tensor": row.choice,
+            "widths": f"{row.widest} → {row.narrowest}",
+            f"{metric} lost": f"{row.loss:.4f} ± {row.deviation:.4f}",
+            **{f"{cost} saved": f"{row.saved[cost]:.2%}" for cost in costs},
+            **{f"lost / 1 % {cost}": _rate(row.loss, row.saved[cost]) for cost in costs},
+        }
+        for row in found.rows
+    ]
+    print_table(rows, f"{name}: importance", [f"lost / 1 % {cost}" for cost in costs])
+    by = f"sensitivities and {counted(found.trainings, 'training')}" if found.trainings else "sensitivities alone"
+    print(f"by {by}; lost: what the narrowest width takes off {metric}, after training, all else being equal")
+
+
+def _rate(loss: float, saved: float) -> str:
+    return f"{max(loss, 0.0) / (100 * saved):.5f}" if saved > 5e-5 else "–"

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli import pareto, running
+from mpsearch.cli import pareto, running, sensitivity
 from mpsearch.cli.common import INTERRUPTED, counted, open_engine, say, say_loading
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.tables import print_best, print_candidates
 from mpsearch.errors import StudyError
-from mpsearch.methods import PRUNERS, SAMPLERS, check_method, describe, parse_options
+from mpsearch.methods import AUTO, PRUNERS, SAMPLERS, check_method, describe, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,8 @@ app = typer.Typer(
         "study create --space digits.py",
         "study create --space digits.py --name second --seed 1 --uniform 8",
         "study create --space digits.py --name genetic \\\n      --sampler nsga2 --sampler-option population_size=20",
-        "study create --space digits.py --name pruned \\\n      --pruner percentile --pruner-option percentile=30",
+        "study create --space digits.py --name pruned --sampler tpe \\\n      "
+        "--pruner percentile --pruner-option percentile=30",
         "study create --space digits.py --name fits \\\n      --limit flash=12KB --limit ram=2KB --limit accuracy=0.95",
         "study create --space digits.py --name front \\\n      --objective pareto --cost flash,ram --profile stm32l4r9",
         "study create --space digits.py --name timed --cost latency \\\n      --latency-table measured.csv",
@@ -56,7 +57,7 @@ def create(
     ] = None,
     sampler: Annotated[
         str, typer.Option(metavar="SAMPLER", help=f"What proposes configs. {describe(SAMPLERS)}.")
-    ] = "tpe",
+    ] = AUTO,
     sampler_option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="For instance n_startup_trials=20; may be repeated."),
@@ -278,6 +279,7 @@ def show(
 
 
 app.command(epilog=pareto.EXAMPLES)(pareto.pareto)
+app.command(epilog=sensitivity.IMPORTANCE_EXAMPLES)(sensitivity.importance)
 
 
 @app.command(

@@ -42,7 +42,12 @@ def print_candidates(candidates: "Sequence[Candidate]", metric: str, title: str)
             half, row["first"] = candidate.half_width, row.pop("score")
             row["mean score"] = f"{candidate.mean:.4f}" + ("" if half is None else f" ± {half:.4f}")
             row["n"] = len(candidate.scores)
+    if any(candidate.believed is not None for candidate in candidates):
+        for row, candidate in zip(rows, candidates, strict=True):
+            row["believed"] = candidate.believed
     print_table(rows, title, SPARE)
+    if any(candidate.believed is not None for candidate in candidates):
+        print("ranked by the score that is believed, after all trainings of configs with widths in common")
     for line in remarks([candidate.record for candidate in candidates]):
         print(line)
     for candidate in candidates:

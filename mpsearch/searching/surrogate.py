@@ -8,8 +8,9 @@ their divergences:
 
 m₀ is what a config without any damage reaches, `a` how much of the damage training leaves, and each `u`, small against
 a · s, what a choice's spec does otherwise than its sensitivity says; training recovers from some damages better than
-from others. All of them are Gaussian, as is the noise of a training, so that what trials teach is in closed form (C. E.
-Rasmussen and C. K. I. Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 2).
+from others. Trainings differ from that by noise, a part of which (`OWN`) is the config's own and comes again when it is
+trained again: what no sum over choices can say. All of them are Gaussian, so that what trials teach is in closed form
+(C. E. Rasmussen and C. K. I. Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 2).
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 SPREADS = (0.3, 0.6, 1.0)
 NOISES = (0.0015, 0.003, 0.006, 0.012, 0.024)
+OWN = 0.25  # of the noise's variance, what is the config's own
 ENOUGH = 4  # trials, before spread and noise are estimated
 
 
@@ -70,8 +72,8 @@ class Surrogate:
     Args:
         damages: of each choice, for each spec, the root of its divergence.
         prior: of the parameters; with `ENOUGH` trials its spread and noise give way to those that explain them best.
-        positions: of the trials' configs, integers (trials, choices).
-        metrics: of the trials.
+        positions: of the trainings' configs, integers (trainings, choices).
+        metrics: of the trainings.
     """
 
     def __init__(
@@ -81,7 +83,8 @@ class Surrogate:
         self._damage = np.concatenate([np.asarray(array, dtype=np.float64) for array in damages])
         self._metrics = np.asarray(metrics, dtype=np.float64)
         shape = len(self._metrics), len(self._sizes)
-        self._features = self._features_of(np.asarray(positions, dtype=np.int64).reshape(shape))
+        self._positions = np.asarray(positions, dtype=np.int64).reshape(shape)
+        self._features = self._features_of(self._positions)
         self.prior = prior if len(self._metrics) < ENOUGH else self._likeliest(prior)
 
     def mean(self) -> Belief:
@@ -91,11 +94,32 @@ class Surrogate:
     def draw(self, rng: np.random.Generator) -> Belief:
         """Parameters drawn from the posterior, by Matheron's rule: a draw of the prior, corrected by the trials."""
         drawn = self._prior_mean() + np.sqrt(self._variances()) * rng.standard_normal(len(self._damage) + 2)
-        return self._belief(self._after(drawn, self.prior.noise * rng.standard_normal(len(self._metrics))))
+        count = len(self._metrics)
+        _, first, which = np.unique(self._positions, axis=0, return_index=True, return_inverse=True)
+        own = rng.standard_normal(len(first))[which.reshape(-1)] if count else np.zeros(0)
+        noise = self.prior.noise * (OWN**0.5 * own + (1 - OWN) ** 0.5 * rng.standard_normal(count))
+        return self._belief(self._after(drawn, noise))
+
+    def believed(self, positions: np.ndarray) -> np.ndarray:
+        """What is believed of configs' metrics, with what is their own where they were trained; float64 (configs,)."""
+        metrics = self.mean().predict(positions)
+        if len(self._metrics):
+            missed = self._metrics - self._features @ self._prior_mean()
+            same = (positions[:, None, :] == self._positions[None]).all(axis=-1)
+            metrics = metrics + OWN * self.prior.noise**2 * same @ cho_solve(self._factor(self.prior), missed)
+        return np.asarray(metrics)
 
     def deviation(self, positions: np.ndarray) -> np.ndarray:
-        """Standard deviations of what is believed of configs' metrics, without noise; float64 (configs,)."""
-        features = self._features_of(positions)
+        """Standard deviations of the sums over choices that are believed of configs' metrics; float64 (configs,)."""
+        return self._deviations(self._features_of(positions))
+
+    def loss_deviations(self) -> tuple[np.ndarray, ...]:
+        """Standard deviations of what is believed of each spec's loss, as `Belief.losses`."""
+        features = np.column_stack([np.zeros(len(self._damage)), self._damage, np.eye(len(self._damage))])
+        return tuple(np.split(self._deviations(features), np.cumsum(self._sizes)[:-1]))
+
+    def _deviations(self, features: np.ndarray) -> np.ndarray:
+        """Standard deviations of linear combinations of the parameters, (combinations, parameters)."""
         variances = self._variances()
         own = np.square(features) @ variances
         if len(self._metrics):
@@ -121,7 +145,9 @@ class Surrogate:
 
     def _factor(self, prior: Prior) -> tuple[np.ndarray, bool]:
         covariance = self._features * self._variances(prior) @ self._features.T
-        factor: tuple[np.ndarray, bool] = cho_factor(covariance + prior.noise**2 * np.eye(len(covariance)), lower=True)
+        same = (self._positions[:, None, :] == self._positions[None]).all(axis=-1)
+        noise = prior.noise**2 * (OWN * same + (1 - OWN) * np.eye(len(covariance)))
+        factor: tuple[np.ndarray, bool] = cho_factor(covariance + noise, lower=True)
         return factor
 
     def _after(self, parameters: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -93,6 +93,14 @@ def test_a_new_budget_is_answered_from_the_trials_and_named_what_comes_next(mpse
     assert [trial["number"] for trial in said["inside"]] == [1]
     (folder / "next.json").write_text(out)
     assert mpsearch("study", "enqueue", "mine", "--config", "next.json")[0] == 0
+    code, out, _ = mpsearch("study", "importance", "mine")
+    assert code == 0
+    assert "by sensitivities and 2 trainings" in out
+    tensors = json.loads(mpsearch("study", "importance", "mine", "--json")[1])["tensors"]
+    assert [t["loss"] for t in tensors] == sorted((t["loss"] for t in tensors), reverse=True)
+    assert all(0 <= t["saved"]["bits"] < 1 for t in tensors)
+    code, out, _ = mpsearch("study", "best", "mine", "--top", "2")
+    assert (code, "ranked by the score that is believed" in out) == (0, True)
     assert open_study("mine").frozen_trials()[-1].user_attrs["origin"] == "next.json"
     code, _, err = mpsearch("study", "best", "mine", "--limit", "flash=100")
     assert (code, "no config of the space meets these limits" in err) == (1, True)
@@ -104,6 +112,8 @@ def test_sensitivities_are_measured_and_answer_budgets(mpsearch, folder):
     assert mpsearch("study", "create", "--space", "mine.py", "--sampler", "auto")[0] == 0
     code, _, err = mpsearch("solve", "mine", "--limit", "flash=900")
     assert (code, err) == (1, "error: the sensitivities of `mine` aren't known yet: mpsearch sensitivity mine\n")
+    code, _, err = mpsearch("study", "importance", "mine")
+    assert (code, "aren't known yet: mpsearch sensitivity mine" in err) == (1, True)
     code, out, err = mpsearch("sensitivity", "mine", "--samples", "64", "--figure", "figure.html")
     assert code == 0
     assert "sensitivity of 10/10 tensors" in err

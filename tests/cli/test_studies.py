@@ -33,7 +33,16 @@ def mine(mpsearch, work):
 
 def test_samplers_and_pruners_take_options_checked_before_anything_is_loaded(mpsearch, work, monkeypatch):
     words = ("study", "create", "--space", "mine.py")
-    more = ("--pruner", "percentile", "--pruner-option", "percentile=30.0", "--sampler-option", "group=true")
+    more = (
+        "--pruner",
+        "percentile",
+        "--pruner-option",
+        "percentile=30.0",
+        "--sampler",
+        "tpe",
+        "--sampler-option",
+        "group=true",
+    )
     assert mpsearch(*words, *more)[0] == 0
     was = open_study("mine").provenance
     assert (was.sampler_options, was.pruner_options) == ({"group": True}, {"percentile": 30.0})
@@ -42,7 +51,12 @@ def test_samplers_and_pruners_take_options_checked_before_anything_is_loaded(mps
     monkeypatch.setattr("mpsearch.cli.study.import_tensorflow", None)
     for wrong, message in {
         ("--sampler", "anneal"): "a sampler must be one of auto, tpe, gp",
-        ("--sampler-option", "n_startup_trails=3"): "the sampler tpe takes n_startup_trials (an integer)",
+        (
+            "--sampler",
+            "tpe",
+            "--sampler-option",
+            "n_startup_trails=3",
+        ): "the sampler tpe takes n_startup_trials (an integer)",
         ("--sampler-option", "n_startup_trials"): "must be NAME=VALUE",
         ("--pruner", "median", "--pruner-option", "n_min_trials=x"): "must be an integer, but got 'x'",
     }.items():

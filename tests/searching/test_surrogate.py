@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpsearch.searching.surrogate import Prior, Surrogate
+from mpsearch.searching.surrogate import OWN, Prior, Surrogate
 
 SEEDS = st.integers(0, 2**32 - 1)
 PRIOR = Prior(metric=0.9, slope=0.05)
@@ -34,7 +34,7 @@ def test_mean_and_deviation_are_those_of_a_gaussian_process(seed):
     surrogate = Surrogate(damages, PRIOR, positions, metrics)
     new = problem(seed + 1, trials=4)[1] % [len(d) for d in damages]
     gram = np.array([[kernel(damages, PRIOR, a, b) for b in positions] for a in positions])
-    gram += PRIOR.noise**2 * np.eye(3)
+    gram += PRIOR.noise**2 * (OWN * (positions[:, None] == positions[None]).all(axis=-1) + (1 - OWN) * np.eye(3))
     across = np.array([[kernel(damages, PRIOR, a, b) for b in positions] for a in new])
     means = [
         PRIOR.metric - PRIOR.slope * sum(d[p] for d, p in zip(damages, c, strict=True)) for c in (*new, *positions)
@@ -54,6 +54,35 @@ def test_draws_have_that_mean_and_that_deviation():
     deviation = surrogate.deviation(new)
     assert np.abs(drawn.mean(axis=0) - surrogate.mean().predict(new)).max() < 0.1 * deviation.max()
     assert drawn.std(axis=0) == pytest.approx(deviation, rel=0.1)
+
+
+def test_a_config_trained_again_and_again_is_believed_what_it_gave_and_teaches_others_less():
+    damages, positions, _ = problem(7, trials=2)
+    positions = np.concatenate([positions[:1]] * 3 + [positions[1:]])
+    metrics = np.array([0.71, 0.70, 0.69, 0.85])
+    surrogate = Surrogate(damages, PRIOR, positions, metrics)
+    prior = surrogate.prior
+    everything = np.concatenate([positions, problem(8, trials=3)[1] % [len(d) for d in damages]])
+    gram = np.array([[kernel(damages, prior, a, b) for b in positions] for a in positions])
+    same = np.array([[float((a == b).all()) for b in positions] for a in everything])
+    gram += prior.noise**2 * (OWN * same[:4] + (1 - OWN) * np.eye(4))
+    across = np.array([[kernel(damages, prior, a, b) for b in positions] for a in everything])
+    across += OWN * prior.noise**2 * same
+    means = np.array(
+        [prior.metric - prior.slope * sum(d[p] for d, p in zip(damages, c, strict=True)) for c in everything]
+    )
+    expected = means + across @ np.linalg.solve(gram, metrics - means[:4])
+    assert surrogate.believed(everything) == pytest.approx(expected, rel=1e-9)
+    others = everything[~same.any(axis=1)]
+    assert len(others)
+    assert surrogate.believed(others) == pytest.approx(surrogate.mean().predict(others))
+
+
+def test_losses_have_the_deviations_of_draws():
+    damages, positions, metrics = problem(3)
+    surrogate, rng = Surrogate(damages, PRIOR, positions, metrics), np.random.default_rng(0)
+    drawn = np.array([np.concatenate(surrogate.draw(rng).losses) for _ in range(3000)])
+    assert drawn.std(axis=0) == pytest.approx(np.concatenate(surrogate.loss_deviations()), rel=0.1)
 
 
 def test_without_trials_it_is_the_prior():

@@ -1,0 +1,67 @@
+"""Beliefs: what a study's sensitivities and trainings together say of configs' metrics.
+
+The best of many scores is likely a lucky one. What is believed of a config draws on all trainings, as far as they have
+widths in common with it, and so comes closer to what further trainings and other data will give.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from mpsearch.config import Config
+from mpsearch.searching.surrogate import Surrogate
+from mpsearch.sensitivities import Sensitivity, kept, prior_of
+from mpsearch.study import Study
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What is believed.
+
+    Attributes:
+        rows: sensitivities of a study's choices.
+        surrogate: of the metrics.
+    """
+
+    rows: tuple[Sensitivity, ...]
+    surrogate: Surrogate
+
+    def metrics(self, configs: Sequence[Config]) -> np.ndarray:
+        """What is believed of configs' metrics, float64 (configs,)."""
+        return self.surrogate.believed(places(self.rows, configs))
+
+    def deviations(self, configs: Sequence[Config]) -> np.ndarray:
+        """Standard deviations of that, without the noise of a training, float64 (configs,)."""
+        return self.surrogate.deviation(places(self.rows, configs))
+
+
+def beliefs_of(study: Study, trained: Sequence[tuple[Config, float]]) -> Beliefs | None:
+    """What is believed after trainings; None where the study's sensitivities aren't known.
+
+    Args:
+        study: with the sensitivities.
+        trained: configs and the metrics that their trainings gave, a pair for each training; those of configs with
+            specs outside the menus teach nothing.
+    """
+    rows = tuple(kept(study).values())
+    prior = prior_of(study, rows) if rows else None
+    if prior is None:
+        return None
+    usable = [(config, metric) for config, metric in trained if is_on_menus(rows, config)]
+    positions = places(rows, [config for config, _ in usable])
+    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, positions, [metric for _, metric in usable]))
+
+
+def is_on_menus(rows: Sequence[Sensitivity], config: Config) -> bool:
+    """Whether a config's specs are among those whose sensitivities are known."""
+    return all(config.get(site) is not None and str(config[site]) in row.specs for row in rows for site in row.sites)
+
+
+def places(rows: Sequence[Sensitivity], configs: Sequence[Config]) -> np.ndarray:
+    """Positions of configs on the menus, int64 (configs, choices)."""
+    found = [[row.specs.index(str(config[row.sites[0]])) for row in rows] for config in configs]
+    return np.array(found, dtype=np.int64).reshape(len(configs), len(rows))
