@@ -31,7 +31,9 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[
     began = float(os.environ["BENCHMARK_BEGAN"])
     from mpsearch.creation import provenance_of
     from mpsearch.goal import Goal
+    from mpsearch.methods import usual_pruner
     from mpsearch.probing import prepare
+    from mpsearch.ranking import ranked
     from mpsearch.runners.inprocess import run
     from mpsearch.runners.limits import Limits
     from mpsearch.searching.engine import Engine
@@ -41,7 +43,9 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[
     file, goal = load_space_file(SPACE), Goal(costs=("autoqkeras_bits",))
     engine = Engine(file, goal=goal)
     space = engine.network.space
-    study = create_study("benchmark", provenance_of(file, engine.data, space, seed, sampler, "none", goal=goal))
+    study = create_study(
+        "benchmark", provenance_of(file, engine.data, space, seed, sampler, usual_pruner(sampler, False), goal=goal)
+    )
     built = time.time() - began
     prepare(study, engine)
     probed = time.time() - began
@@ -59,7 +63,7 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[
 
     run(study, engine, Limits(seconds=max(seconds - probed, 0.0)), Progress())
     ended = time.time() - began
-    winner = chosen(study, engine)
+    winner = ranked(study, 1)[0].record
     config = winner.config
     delta, scores = engine.delta(engine.costs(config)), []
     session = engine.session(engine.task.training)
@@ -81,21 +85,6 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS) -> dict[
         "best": max(row["score"] for row in rows),
         "winner": {"trial": winner.number, "score": winner.score, "delta": delta, "finals": scores},
     }
-
-
-def chosen(study: Any, engine: Any) -> Any:
-    """The trial whose config is believed to score best."""
-    from mpsearch.searching.guesses import Tried
-    from mpsearch.sensitivities import are_known, guide_of
-
-    records, space = study.best(None), engine.network.space
-    if not are_known(study, space):
-        return records[0]
-    places = space.positions(record.config for record in records)
-    tried = [Tried(place, record.metric) for place, record in zip(places, records, strict=True)]
-    metrics = guide_of(study, space, engine.scoring).surrogate(tried).mean().predict(places)
-    believed = [metric * (1 + record.delta) for metric, record in zip(metrics, records, strict=True)]
-    return records[max(range(len(records)), key=believed.__getitem__)]
 
 
 def first_time(rows: list[dict[str, Any]], goal: float, score: str = "score") -> float | None:

@@ -11,7 +11,7 @@ from mpsearch.costs.registry import Device, make_cost
 from mpsearch.costs.sizes import parse_size
 from mpsearch.errors import ConfigError
 from mpsearch.goal import Goal, Objective, split_limits
-from mpsearch.methods import PRUNERS, SAMPLERS, Method
+from mpsearch.methods import AUTO, BELIEVED, PRUNERS, SAMPLERS, Method
 from mpsearch.searching.budgets import Budget, Feasible, budget_of
 from mpsearch.searching.scoring import Scoring
 from mpsearch.space import ResolvedSpace
@@ -76,6 +76,8 @@ def check_methods(goal: Goal, sampler: str, pruner: str) -> None:
             raise ConfigError(
                 f"the {what} {name} can't work for the objective {goal.objective}; those that can: {usable}"
             )
+    if pruner == BELIEVED and sampler != AUTO:
+        raise ConfigError(f"the pruner {pruner} needs the sampler {AUTO}, but got {sampler}: give another --pruner")
 
 
 def _fits(method: Method, several: bool) -> bool:

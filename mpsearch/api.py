@@ -29,7 +29,9 @@ from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
 from mpsearch.floatmodel import architecture, float_model, keep_weights
-from mpsearch.methods import AUTO, Value
+from mpsearch.goal import Objective
+from mpsearch.importance import Importances, importances
+from mpsearch.methods import AUTO, Value, usual_pruner
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
@@ -108,7 +110,7 @@ def search(
         training, float_training, finetuning, loss, metric, further_metrics, weights: as in a `Task`.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
-        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, auto, none and 0 by default; an
+        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, with the same defaults; an
             existing study has them.
         uniform: widths that a new study tries everywhere first.
         objective, costs, limits, profile, latency_table: what a new study looks for, as of `mpsearch study create`:
@@ -158,8 +160,10 @@ def search(
     else:
         goal = make_goal(file, resolved, *aims)
         budget, _ = reachable(file, resolved, goal)
+        sampling = sampler or AUTO
+        pruning = pruner or usual_pruner(sampling, goal.objective is Objective.PARETO)
         made = provenance_of(
-            file, loaded, resolved, seed or 0, sampler or AUTO, pruner or "none", sampler_options, pruner_options, goal
+            file, loaded, resolved, seed or 0, sampling, pruning, sampler_options, pruner_options, goal
         )
         uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform]
         for config, what in uniforms:
@@ -289,6 +293,14 @@ class Search:
         """
         typed = [f"{name}={value}" for name, value in limits.items()]
         return solved(self.study, self.file, self.space, typed)
+
+    def importance(self) -> Importances:
+        """Which tensors matter for the metric, and which for the costs of the objective.
+
+        Raises:
+            StudyError: `sensitivity` wasn't called before, and the study's sampler isn't auto.
+        """
+        return importances(self.study, self.file, self.space)
 
     def enqueue(self, config: Config | Mapping[str, Any] | int, origin: str = "queued") -> "Search":
         """Let a config be tried before the sampler's next one.

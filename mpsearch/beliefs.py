@@ -6,16 +6,30 @@ widths in common with it, and so comes closer to what further trainings and othe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from mpsearch.config import Config
+from mpsearch.searching.guesses import Tried
+from mpsearch.searching.guided import learnt
 from mpsearch.searching.surrogate import Surrogate
 from mpsearch.sensitivities import Sensitivity, kept, prior_of
 from mpsearch.study import Study
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Trained:
+    """A training.
+
+    Attributes:
+        config: that was trained.
+        metric: what it reached; None where it was stopped early.
+        curve: training and validation metric of each epoch, (epochs, 2).
+    """
+
+    config: Config
+    metric: float | None
+    curve: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,21 +53,21 @@ class Beliefs:
         return self.surrogate.deviation(places(self.rows, configs))
 
 
-def beliefs_of(study: Study, trained: Sequence[tuple[Config, float]]) -> Beliefs | None:
+def beliefs_of(study: Study, trained: Sequence[Trained]) -> Beliefs | None:
     """What is believed after trainings; None where the study's sensitivities aren't known.
 
     Args:
         study: with the sensitivities.
-        trained: configs and the metrics that their trainings gave, a pair for each training; those of configs with
-            specs outside the menus teach nothing.
+        trained: its trainings; those of configs with specs outside the menus teach nothing.
     """
     rows = tuple(kept(study).values())
     prior = prior_of(study, rows) if rows else None
     if prior is None:
         return None
-    usable = [(config, metric) for config, metric in trained if is_on_menus(rows, config)]
-    positions = places(rows, [config for config, _ in usable])
-    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, positions, [metric for _, metric in usable]))
+    usable = [t for t in trained if is_on_menus(rows, t.config)]
+    positions = places(rows, [t.config for t in usable])
+    tried = [Tried(place, t.metric, t.curve) for place, t in zip(positions, usable, strict=True)]
+    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, *learnt(tried)))
 
 
 def is_on_menus(rows: Sequence[Sensitivity], config: Config) -> bool:

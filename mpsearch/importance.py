@@ -63,7 +63,7 @@ def importances(study: Study, file: SpaceFile, space: ResolvedSpace) -> Importan
     Raises:
         StudyError: the sensitivities aren't known.
     """
-    trained = [(config, metric) for config, metric in trainings(study) if config in space]
+    trained = [training for training in trainings(study) if training.config in space]
     beliefs = beliefs_of(study, trained)
     if beliefs is None:
         raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")

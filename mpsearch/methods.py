@@ -29,7 +29,7 @@ class Method:
     several_only: bool = False
 
 
-AUTO = "auto"
+AUTO, BELIEVED = "auto", "believed"
 SAMPLERS = {
     AUTO: Method("by sensitivities, exact selection of widths, and what trials teach"),
     "tpe": Method(
@@ -70,6 +70,10 @@ SAMPLERS = {
 
 PRUNERS = {
     "none": Method("every trial is trained to its end"),
+    BELIEVED: Method(
+        "for the sampler auto: after epochs 1, 3, 9, … the third goes on that is believed to score best",
+        single_only=True,
+    ),
     "median": Method(
         "stops a trial below the median of earlier ones at the same epoch",
         {"n_startup_trials": int, "n_warmup_steps": int, "interval_steps": int, "n_min_trials": int},
@@ -102,6 +106,16 @@ PRUNERS = {
         several_only=True,
     ),
 }  # fmt: skip
+
+
+def usual_pruner(sampler: str, several: bool) -> str:
+    """The pruner of a study that isn't told one.
+
+    Args:
+        sampler: of the study.
+        several: whether it has several objectives.
+    """
+    return BELIEVED if sampler == AUTO and not several else "none"
 
 
 def check_method(what: str, name: str, known: Mapping[str, Method], options: Mapping[str, Value]) -> None:

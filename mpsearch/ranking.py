@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from mpsearch.beliefs import beliefs_of, is_on_menus
-from mpsearch.config import Config
-from mpsearch.records import TrialRecord
+from mpsearch.beliefs import Trained, beliefs_of, is_on_menus
+from mpsearch.records import State, TrialRecord
+from mpsearch.searching.steadying import curve_of
 from mpsearch.study import Study
 
 CONFIDENCE = 0.95
@@ -101,20 +101,30 @@ def ranked(study: Study, count: int | None = None) -> list[Candidate]:
     return sorted(found, key=place)[:count]
 
 
-def trainings(study: Study) -> list[tuple[Config, float]]:
-    """Configs and the metrics that a study's trainings gave, a pair for each training; none before a change."""
-    kept = study.kept("")
-    return _trainings([_candidate(record, kept) for record in study.best(None)])
+def trainings(study: Study) -> list[Trained]:
+    """All trainings of a study that say something of a config, those that were stopped early too; none before a change.
 
-
-def _trainings(candidates: Sequence[Candidate]) -> list[tuple[Config, float]]:
-    present = [(c, c.record.config) for c in candidates if not c.record.before_change]
-    return [(config, metric) for c, config in present if config is not None for metric in c.metrics]
+    Trials are in the order of their numbers, each with its repeats after it.
+    """
+    kept, metric, found = study.kept(""), study.provenance.metric, list[Trained]()
+    for record in sorted(study.records(), key=lambda r: r.number):
+        if record.config is None or record.before_change or record.answered_from is not None:
+            continue
+        if record.state is State.COMPLETE:
+            found.append(Trained(record.config, record.metric, curve_of(record.curve, metric)))
+            found += [
+                Trained(record.config, repeat["metric"], curve_of(repeat["curve"], metric))
+                for repeat in _repeats(kept, record.number)
+                if repeat["metric"] is not None
+            ]
+        elif record.state is State.PRUNED:
+            found.append(Trained(record.config, None, curve_of(record.curve, metric)))
+    return found
 
 
 def _with_beliefs(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Candidates with what is believed of their scores, as far as that is known."""
-    beliefs = beliefs_of(study, _trainings(candidates))
+    beliefs = beliefs_of(study, trainings(study))
     if beliefs is None:
         return list(candidates)
     present = [(c.record, c.record.config) for c in candidates if not c.record.before_change]
@@ -126,6 +136,11 @@ def _with_beliefs(study: Study, candidates: Sequence[Candidate]) -> list[Candida
         if record.delta is not None
     }
     return [replace(c, believed=scores.get(c.record.number)) for c in candidates]
+
+
+def _repeats(kept: Mapping[str, Any], number: int) -> list[Mapping[str, Any]]:
+    """What is kept of a trial's repeats."""
+    return [value for key, value in kept.items() if key.startswith(repeat_key(number, 0)[:-1])]
 
 
 def repeat_key(number: int, index: int) -> str:
@@ -144,7 +159,7 @@ def doubts(candidates: Sequence[Candidate], name: str) -> list[str]:
 
 
 def _candidate(record: TrialRecord, kept: Mapping[str, Any]) -> Candidate:
-    repeats = [value for key, value in kept.items() if key.startswith(repeat_key(record.number, 0)[:-1])]
+    repeats = _repeats(kept, record.number)
     whole = [repeat for repeat in repeats if repeat["score"] is not None]
     assert record.score is not None
     assert record.metric is not None

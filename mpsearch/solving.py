@@ -74,9 +74,9 @@ def solved(study: Study, file: SpaceFile, space: ResolvedSpace, limits: Sequence
         for cost in costs
     ]  # fmt: skip
     guide = guide_of(study, space, Scoring.of(file, space.facts, study.goal))
-    known = [(config, metric) for config, metric in trainings(study) if config in space]
-    places = space.positions(config for config, _ in known)
-    tried = [Tried(place, metric) for place, (_, metric) in zip(places, known, strict=True)]
+    known = [trained for trained in trainings(study) if trained.config in space]
+    places = space.positions(trained.config for trained in known)
+    tried = [Tried(place, t.metric, t.curve) for place, t in zip(places, known, strict=True)]
     surrogate = guide.surrogate(tried)
     belief = surrogate.mean()
     started, budget = time.perf_counter(), Budget(space, costs, most)

@@ -29,6 +29,7 @@ from mpsearch.searching.parameters import config_of, distributions, parameters_o
 from mpsearch.searching.proposals import Proposer
 from mpsearch.searching.samplers import BY_NUMBER, GENETIC, derived_seed
 from mpsearch.searching.sequences import free_index, nth_config
+from mpsearch.searching.steadying import curve_of
 from mpsearch.space import ResolvedSpace
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class Trials:
         if was.sampler == AUTO:
             if guide is None:
                 raise StudyError("the sampler auto needs sensitivities: none were given")
-            guess = guide.propose(self._tried(space), derived_seed(was.seed, sequence, f"sampler{salt}"))
+            guess = guide.propose(self.tried(space), derived_seed(was.seed, sequence, f"sampler{salt}"))
             believed = {"metric": guess.metric, "deviation": guess.deviation, "why": guess.why}
             return parameters_of(space, guess.config), {}, {"believed": believed}
 
@@ -281,22 +282,27 @@ class Trials:
         proposal = self._proposer.propose(ended, self.running(), known, sequence, allowed, salt)
         return proposal.parameters, proposal.memory, {}
 
-    def _tried(self, space: ResolvedSpace) -> list[Tried]:
+    def tried(self, space: ResolvedSpace) -> list[Tried]:
         """Configs that were trained under the present conditions, in order of their places, and that are being trained.
 
-        Pruned trials have no metric that could be compared.
+        Pruned trials have no metric, but the curve of their epochs.
         """
         running = sorted(self.running(), key=lambda t: t.number)
         found = []
         for trial in (*self._ended(), *running):
             if trial.user_attrs.get("conditions", self.provenance.conditions) != self.provenance.conditions:
                 continue
+            if trial.user_attrs.get("answered_from") is not None:
+                continue  # another one has been trained in its place
             if trial.number not in self._places:
                 config = config_of(space, trial.params)
                 self._places[trial.number] = space.positions([config])[0]
             complete = trial.state == TrialState.COMPLETE
-            metric = trial.user_attrs.get("result", {}).get("metric") if complete else None
-            found.append(Tried(self._places[trial.number], metric))
+            result = trial.user_attrs.get("result", {})
+            curve = curve_of(result.get("curve", []), self.provenance.metric)
+            failed = trial.state == TrialState.FAIL
+            found.append(Tried(self._places[trial.number], result.get("metric") if complete else None,
+                               curve[:0] if failed else curve))  # fmt: skip
         return found
 
     def _start(self, waiting: FrozenTrial, space: ResolvedSpace, holder: Holder | None) -> Asked | None:

@@ -269,3 +269,17 @@ def test_a_notebook_shows_a_bar_where_it_can(monkeypatch, capsys):
 
 def test_the_package_names_what_it_has():
     assert all(getattr(mpsearch, name) is not None for name in mpsearch.__all__)
+
+
+def test_harms_are_measured_and_answer_budgets_and_rank(inside, found):
+    with pytest.raises(StudyError, match="aren't known yet"):
+        found.importance()
+    rows = found.sensitivity(samples=64)
+    assert [row.choice for row in rows] == [choice.name for choice in found.space.choices]
+    solved = found.solve({"flash": 900})
+    assert solved.config in found.space
+    assert solved.values[0] <= 900
+    importances = found.importance()
+    assert importances.trainings == 2
+    assert {row.choice for row in importances.rows} == {row.choice for row in rows}
+    assert all(candidate.believed is not None for candidate in found.top(2))

@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from mpsearch.config import Config
+from mpsearch.beliefs import Trained, beliefs_of, is_on_menus
+from mpsearch.config import Config, QuantizerSpec
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.heatmap import heatmap_data, write_heatmap
 from mpsearch.probing import Prober, divergence, prepare, probe, wide_positions
+from mpsearch.ranking import ranked, repeat_key, trainings
+from mpsearch.records import State
 from mpsearch.runners.inprocess import run
 from mpsearch.sensitivities import Sensitivity, are_known, guide_of, kept, known
 from mpsearch.solving import solved
@@ -110,15 +113,60 @@ def test_the_sampler_auto_needs_them_says_so_and_uses_them(tiny_engine, tiny_stu
     assert study.frozen_trials()[3].user_attrs["believed"]["why"] == "the most promising after 3 trials"
 
 
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_engine, tiny_study):
-    whole, parts = tiny_study("whole", "auto"), tiny_study("parts", "auto")
+@pytest.mark.parametrize("pruner", ["none", "believed"])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_engine, tiny_study, pruner):
+    whole, parts = tiny_study("whole", "auto", pruner), tiny_study("parts", "auto", pruner)
     for study in (whole, parts):
         probe(study, tiny_engine, 64)
-    run(whole, tiny_engine, 4, Silent())
+    run(whole, tiny_engine, 6, Silent())
     run(parts, tiny_engine, 2, Silent())
-    run(open_study("parts"), tiny_engine, 4, Silent())
-    found = [[record.fingerprint for record in study.records()] for study in (whole, parts)]
+    run(open_study("parts"), tiny_engine, 6, Silent())
+    found = [[(r.fingerprint, r.state, r.epochs) for r in study.records()] for study in (whole, parts)]
     assert found[0] == found[1]
+
+
+def test_the_pruner_believed_trains_on_what_is_believed_best_and_what_a_user_asked_for(tiny_engine, tiny_study):
+    study, space = tiny_study("mine", "auto", "believed"), tiny_engine.network.space
+    study.enqueue(space, space.uniform(8), "uniform 8")
+    study.enqueue(space, space.uniform(1), "narrowest")
+    probe(study, tiny_engine, 64)
+    run(study, tiny_engine, 12, Silent())
+    records = study.records()
+    assert [record.state for record in records[:2]] == [State.COMPLETE] * 2
+    pruned = [record for record in records if record.state is State.PRUNED]
+    assert 4 <= len(pruned) <= 8
+    assert all(record.epochs == 1 and "pruned after epoch 1" in record.cause for record in pruned)
+    assert not {record.number for record in pruned} & {candidate.record.number for candidate in ranked(study)}
+    taught = trainings(study)
+    assert [(t.metric is None, len(t.curve)) for t in taught] == [
+        (record.state is State.PRUNED, record.epochs) for record in records
+    ]
+    assert all(candidate.believed is not None for candidate in ranked(study))
+
+
+def test_the_pruner_believed_needs_the_sampler_auto_and_a_score(tiny_study):
+    with pytest.raises(ConfigError, match="the pruner believed needs the sampler auto, but got tpe"):
+        tiny_study("mine", "tpe", "believed")
+
+
+def test_what_is_believed_ranks_configs_and_repeats_count(tiny_engine, tiny_study):
+    study, space = tiny_study(sampler="random"), tiny_engine.network.space
+    run(study, tiny_engine, 4, Silent())
+    assert [candidate.believed for candidate in ranked(study)] == [None] * 4
+    probe(study, tiny_engine, 64)
+    found = ranked(study)
+    assert [c.believed for c in found] == sorted((c.believed for c in found), reverse=True)
+    last = found[-1].record
+    curve = [{"accuracy": 1.0, "val_accuracy": 1.0}] * 2
+    for index in range(1, 9):
+        study.keep(repeat_key(last.number, index), {"metric": 1.0, "score": 1.0 + last.delta, "curve": curve})
+    assert len(trainings(study)) == 12
+    again = {candidate.record.number: candidate.believed for candidate in ranked(study)}
+    assert again[last.number] > found[-1].believed
+    elsewhere = Config({site: QuantizerSpec(7) for site in space.uniform(8)})  # on no menu: it teaches nothing
+    assert not is_on_menus(tuple(kept(study).values()), elsewhere)
+    trained, config = Trained(elsewhere, 0.1, np.zeros((0, 2))), space.uniform(8)
+    assert beliefs_of(study, [trained]).metrics([config]) == beliefs_of(study, []).metrics([config])
 
 
 def test_a_budget_is_answered_without_training(tiny_engine, tiny_study):

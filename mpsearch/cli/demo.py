@@ -8,7 +8,7 @@ from typing import Any
 from mpsearch.cli.output import print_json, print_table
 from mpsearch.cli.sensitivity import probe_first
 from mpsearch.cli.silence import import_tensorflow
-from mpsearch.methods import AUTO
+from mpsearch.methods import AUTO, usual_pruner
 
 
 def run_demo(trials: int, seed: int, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def run_demo(trials: int, seed: int, as_json: bool) -> None:
     engine = Engine(file, EpochProgress("float", file.task.float_recipe.epochs, as_json))
     space, metric = engine.network.space, file.task.metric
     with tempfile.TemporaryDirectory() as folder:
-        provenance = provenance_of(file, engine.data, space, seed, AUTO, "none")
+        provenance = provenance_of(file, engine.data, space, seed, AUTO, usual_pruner(AUTO, False))
         study = create_study("digits", provenance, f"sqlite:///{Path(folder) / 'demo.db'}")
         for width in (8, 4):
             study.enqueue(space, space.uniform(width), f"uniform {width}")

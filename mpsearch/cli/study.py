@@ -11,7 +11,7 @@ from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.tables import print_best, print_candidates
 from mpsearch.errors import StudyError
-from mpsearch.methods import AUTO, PRUNERS, SAMPLERS, check_method, describe, parse_options
+from mpsearch.methods import AUTO, PRUNERS, SAMPLERS, check_method, describe, parse_options, usual_pruner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,13 @@ def create(
         typer.Option(metavar="NAME=VALUE", help="For instance n_startup_trials=20; may be repeated."),
     ] = None,
     pruner: Annotated[
-        str, typer.Option(metavar="PRUNER", help=f"What stops hopeless trials. {describe(PRUNERS)}.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            metavar="PRUNER",
+            help=f"What stops hopeless trials. {describe(PRUNERS)}.",
+            show_default="believed with the sampler auto and the objective score, else none",
+        ),
+    ] = None,
     pruner_option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="For instance n_warmup_steps=1; may be repeated.")
     ] = None,
@@ -123,6 +128,7 @@ def create(
 
     options = parse_options(sampler_option or []), parse_options(pruner_option or [])
     check_method("sampler", sampler, SAMPLERS, options[0])
+    pruner = pruner or usual_pruner(sampler, objective == "pareto")
     check_method("pruner", pruner, PRUNERS, options[1])
     path = find_space_file(space)
     file = load_space_file(path)

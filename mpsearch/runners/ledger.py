@@ -19,15 +19,18 @@ from mpsearch.config import Config
 from mpsearch.errors import MpsearchError, StudyError
 from mpsearch.goal import Objective
 from mpsearch.leases import Pace, Watch, holding
-from mpsearch.methods import AUTO
+from mpsearch.methods import AUTO, BELIEVED
 from mpsearch.records import State, TrialRecord
 from mpsearch.runners.job import Ending, Job
 from mpsearch.runners.leaving import undisturbed
 from mpsearch.runners.limits import Limits
 from mpsearch.runners.weights import forget_weights
 from mpsearch.searching.budgets import budget_of
+from mpsearch.searching.guesses import Tried
+from mpsearch.searching.guided import is_rung
 from mpsearch.searching.samplers import derived_seed
 from mpsearch.searching.scoring import Costs, Scoring
+from mpsearch.searching.steadying import curve_of
 from mpsearch.sensitivities import guide_of
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
@@ -67,6 +70,7 @@ class _Open:
         curve: logs of its epochs.
         pruned: why the pruner stopped it; empty where it didn't.
         beat: number of its last heartbeat.
+        origin: where its config comes from.
     """
 
     job: Job
@@ -75,6 +79,7 @@ class _Open:
     curve: list[dict[str, float]] = field(default_factory=list)
     pruned: str = ""
     beat: int = 0
+    origin: str = ""
 
 
 class Ledger:
@@ -201,7 +206,9 @@ class Ledger:
             self._study.interrupt(job.number, f"{type(error).__name__}: {error}")
             raise
         with self._lock:
-            self._open[job.number] = _Open(job, costs, time.perf_counter())
+            self._open[job.number] = _Open(
+                job, costs, time.perf_counter(), origin=self._study.record(job.number).origin
+            )
         if self._scoring.goal.objective is Objective.PARETO and self._study.provenance.pruner != "none":
             known = self._open[job.number].costs.to_json()
             self._study.keep_costs(job.number, self._scoring.of_objective(known))
@@ -225,12 +232,23 @@ class Ledger:
         try:
             several = self._scoring.goal.objective is Objective.PARETO
             pruned = self._study.report(number, epoch, logs[self._metric] if several else score)
+            pruned = pruned or self._is_hopeless(trial, epoch)
         except optuna.exceptions.UpdateFinishedTrialError:  # it was taken for dead
             return True
         self._progress.epoch_ended(number, epoch, trial.curve[-1])
         if pruned and epoch + 1 < self._epochs:  # after the last one nothing is saved
             trial.pruned = f"pruned after epoch {epoch + 1}: score {score:.4f}"
         return bool(trial.pruned)
+
+    def _is_hopeless(self, trial: _Open, epoch: int) -> bool:
+        """Whether the pruner `believed` stops a trial after an epoch; those that a user queued aren't stopped."""
+        if self._guide is None or self._study.provenance.pruner != BELIEVED or trial.origin != AUTO:
+            return False
+        if epoch + 1 >= self._epochs or not is_rung(epoch + 1):
+            return False
+        place = self._space.positions([trial.job.config])[0]
+        running = Tried(place, None, curve_of(trial.curve, self._study.provenance.metric))
+        return not self._guide.is_promising(self._study.tried(self._space), running)
 
     def prune(self, number: int, epoch: int, by: str) -> None:
         """Let a running trial count as pruned when its training has been stopped."""

@@ -1,6 +1,6 @@
 """What the sampler auto learns from and gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,11 +13,13 @@ class Tried:
 
     Attributes:
         positions: on the menus, integers (choices,).
-        metric: what it reached; None where its training failed or goes on.
+        metric: what it reached; None where its training failed, was stopped, or goes on.
+        curve: training and validation metric of each epoch, as far as it came, (epochs, 2).
     """
 
     positions: np.ndarray
     metric: float | None
+    curve: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ promises most is trained. The very first is by the mean. Draws differ from proce
 at the same time do as well.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from mpsearch.searching.budgets import Budget, budget_of
 from mpsearch.searching.guesses import Guess, Tried
 from mpsearch.searching.scoring import Scoring, reference_config
 from mpsearch.searching.selection import Selector
+from mpsearch.searching.steadying import steadied
 from mpsearch.searching.surrogate import Belief, Prior, Surrogate
 from mpsearch.space import ResolvedSpace
 
@@ -25,7 +27,25 @@ BOLDNESS = 0.3  # how far a draw goes from the mean, in parts of what is possibl
 BUDGETS = 12  # of a ladder
 CLIMBS = 3  # selections that are improved
 ROUNDS = 200  # of an improvement
+KEPT = 3  # one trial in so many is trained on
 _DONE = 1e-9
+
+
+def is_rung(epochs: int) -> bool:
+    """Whether it is decided after so many epochs which trials go on: after 1, 3, 9, ….
+
+    >>> [epochs for epochs in range(30) if is_rung(epochs)]
+    [1, 3, 9, 27]
+    """
+    while epochs > 1 and epochs % KEPT == 0:
+        epochs //= KEPT
+    return epochs == 1
+
+
+def learnt(tried: Sequence[Tried]) -> tuple[np.ndarray, list[float]]:
+    """Configs of which trainings say something, as positions (trainings, choices), and the steadied metrics."""
+    known = [(t.positions, metric) for t, metric in zip(tried, steadied(tried), strict=True) if metric is not None]
+    return np.array([positions for positions, _ in known], dtype=np.int64), [metric for _, metric in known]
 
 
 class Guide:
@@ -55,8 +75,8 @@ class Guide:
             tried: configs that were trained or are being trained.
             seed: of the draw.
         """
-        known = [t for t in tried if t.metric is not None]
-        surrogate = self.surrogate(known)
+        positions, metrics = learnt(tried)
+        surrogate = self.surrogate(tried)
         rng = np.random.default_rng(seed)
         mean = surrogate.mean()
         belief = mean if not tried else mean.towards(surrogate.draw(rng), BOLDNESS)
@@ -64,7 +84,7 @@ class Guide:
         if self.scoring.goal.objective is Objective.SCORE:
             found = self._best_score(belief, taken)
         else:
-            found = self._best_front(belief, taken, known, rng)
+            found = self._best_front(belief, taken, positions, metrics, rng)
         if found is None:
             found = self._any(taken, rng)
         config = next(self.space.configs(found[None]))
@@ -72,28 +92,46 @@ class Guide:
             config,
             float(mean.predict(found[None])[0]),
             float(surrogate.deviation(found[None])[0]),
-            f"the most promising after {len(known)} trials" if known else "the best guess by sensitivities alone",
+            f"the most promising after {len(metrics)} trials" if metrics else "the best guess by sensitivities alone",
         )
 
-    def surrogate(self, known: Sequence[Tried]) -> Surrogate:
-        """What is believed after trials with a metric."""
-        return Surrogate(
-            self.damages,
-            self.prior,
-            np.array([t.positions for t in known]),
-            [t.metric for t in known if t.metric is not None],
-        )
+    def surrogate(self, tried: Sequence[Tried]) -> Surrogate:
+        """What is believed after trainings."""
+        return Surrogate(self.damages, self.prior, *learnt(tried))
+
+    def is_promising(self, tried: Sequence[Tried], running: Tried) -> bool:
+        """Whether a trial that has trained some epochs belongs to the best of all by what is believed of scores.
+
+        The best are one in `KEPT` of those that anything is known of, the trial among them: the rule of successive
+        halving without waiting for others (L. Li et al., *A System for Massively Parallel Hyperparameter Tuning*,
+        arXiv:1810.05934, section 3).
+
+        Args:
+            tried: the others.
+            running: the trial, without a metric yet.
+        """
+        positions, metrics = learnt([*tried, running])
+        if not metrics or not np.array_equal(positions[-1], running.positions):
+            return True  # no training was completed yet that it could be compared with
+        unique = np.unique(positions, axis=0)
+        costs = self._values(np.vstack([running.positions, unique]))[:, 0]
+        believed = self.surrogate([*tried, running]).believed(np.vstack([running.positions, unique]))
+        scores = self._scores(believed, costs)
+        return int((scores[1:] > scores[0]).sum()) < math.ceil(len(unique) / KEPT)
+
+    def _scores(self, metrics: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        """Scores of metrics at values of the objective's first cost; below the goal's floor, less than any other."""
+        floor, forgiving = self.scoring.goal.floor, self.scoring.forgiving
+        reference = max(float(self._reference[0]), 1.0)
+        deltas = np.array([forgiving.delta(max(cost, 1.0), reference) for cost in costs])
+        scores = metrics * (1.0 + deltas)
+        return scores if floor is None else np.where(metrics < floor, metrics - 2.0, scores)
 
     def _best_score(self, belief: Belief, taken: Collection[tuple[int, ...]]) -> np.ndarray | None:
         """The config of the best score by a belief."""
 
         def value(positions: np.ndarray) -> np.ndarray:
-            metrics, costs = belief.predict(positions), self._values(positions)[:, 0]
-            floor, forgiving = self.scoring.goal.floor, self.scoring.forgiving
-            reference = max(float(self._reference[0]), 1.0)
-            deltas = np.array([forgiving.delta(max(cost, 1.0), reference) for cost in costs])
-            scores = metrics * (1.0 + deltas)
-            return scores if floor is None else np.where(metrics < floor, metrics - 2.0, scores)
+            return self._scores(belief.predict(positions), self._values(positions)[:, 0])
 
         starts = Selector(self.space, belief.losses).ladder(
             self._costs[0], BUDGETS, self._budget.costs, self._budget.most
@@ -101,15 +139,19 @@ class Guide:
         return self._climbed(starts, value, taken)
 
     def _best_front(
-        self, belief: Belief, taken: Collection[tuple[int, ...]], known: Sequence[Tried], rng: np.random.Generator
+        self,
+        belief: Belief,
+        taken: Collection[tuple[int, ...]],
+        known: np.ndarray,
+        metrics: Sequence[float],
+        rng: np.random.Generator,
     ) -> np.ndarray | None:
         """The config that adds most to the front by a belief."""
         selector = Selector(self.space, belief.losses)
         starts = selector.scattered(self._costs, BUDGETS, rng, self._budget.costs, self._budget.most)
         front = np.zeros((0, 1 + len(self._costs)))
-        if known:
-            own = np.array([t.positions for t in known])
-            front = self._box(np.array([t.metric for t in known], dtype=np.float64), self._values(own))
+        if metrics:
+            front = self._box(np.array(metrics, dtype=np.float64), self._values(known))
             front = front[nondominated(front)]
         before = dominated_volume(front) if len(front) else 0.0
 

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mpsearch.errors import ConfigError
-from mpsearch.methods import AUTO, PRUNERS, SAMPLERS, Value, check_method
+from mpsearch.methods import AUTO, BELIEVED, PRUNERS, SAMPLERS, Value, check_method
 from mpsearch.searching.dominated import DominatedPruner
 from mpsearch.searching.gp import GPSampler
 
@@ -83,6 +83,7 @@ def make_pruner(name: str, options: Mapping[str, Value] | None = None, seed: int
     pruners = optuna.pruners
     makers: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": pruners.NopPruner,
+        BELIEVED: pruners.NopPruner,  # the guide is asked
         "median": lambda: pruners.MedianPruner(**given),
         "percentile": lambda: pruners.PercentilePruner(**({"percentile": 25.0} | given)),
         "hyperband": lambda: _Hyperband(seed, **given),

@@ -21,7 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 SPREADS = (0.3, 0.6, 1.0)
 NOISES = (0.0015, 0.003, 0.006, 0.012, 0.024)
-OWN = 0.25  # of the noise's variance, what is the config's own
+OWN = 0.5  # of the noise's variance, what is the config's own
 ENOUGH = 4  # trials, before spread and noise are estimated
 
 

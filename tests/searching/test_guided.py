@@ -137,3 +137,47 @@ def test_failed_trials_teach_nothing_and_are_not_proposed_again():
     failed = [Tried(one.space.positions([first])[0], None)]
     assert one.propose(failed, 0).config != first
     assert one.surrogate([]).prior == Prior(0.9, 0.05)
+
+
+@pytest.mark.parametrize("name", ["score", "score of energy", "floor"])
+def test_a_trial_goes_on_where_it_belongs_to_the_best_third(name):
+    one = guide(GOALS[name])
+    rng, costs = np.random.default_rng(3), one.scoring.costs
+    places = np.unique(one.space.draw(rng, 40), axis=0)[:12]
+    metrics = rng.uniform(0.86, 0.95, 12)
+    noiseless = [Tried(p, float(m), np.full((2, 2), m)) for p, m in zip(places, metrics, strict=True)]
+    configs = list(one.space.configs(places))
+    believed = one.surrogate(noiseless).believed(places)
+    scores = one.scoring.score
+    ranked = np.argsort([-scores(float(m), costs(c)) for m, c in zip(believed, configs, strict=True)])
+    for rank, number in enumerate(ranked):
+        others = [t for n, t in enumerate(noiseless) if n != number]
+        running = Tried(places[number], None, np.full((1, 2), metrics[number]))
+        if rank <= 2 or rank >= 7:  # near the third what is believed changes with what is known
+            assert one.is_promising(others, running) == (rank < 4)
+
+
+def test_the_first_trial_goes_on_and_so_does_one_of_which_nothing_is_known():
+    one = guide(Goal())
+    first, second = one.space.draw(np.random.default_rng(0), 2)
+    running = Tried(first, None, np.array([[0.5, 0.5]]))
+    assert one.is_promising([], running)
+    assert one.is_promising([Tried(second, None, np.array([[0.9, 0.9]]))], running)
+    assert one.is_promising([Tried(second, 0.9)], running)
+    assert not one.is_promising([Tried(second, 0.9, np.array([[0.9, 0.9], [0.9, 0.9]]))], running)
+
+
+def test_stopped_trials_teach_as_well():
+    one = guide(Goal())
+    truth = hidden_truth(one)
+    places = np.unique(one.space.draw(np.random.default_rng(5), 60), axis=0)[:30]
+    curves = [np.full((2, 2), truth(place)) for place in places]
+    whole = [Tried(p, float(c[0, 0]), c) for p, c in zip(places[:10], curves, strict=False)]
+    stopped = [Tried(p, None, c[:1]) for p, c in zip(places[10:], curves[10:], strict=True)]
+    unseen = np.unique(one.space.draw(np.random.default_rng(6), 60), axis=0)
+    true = np.array([truth(place) for place in unseen])
+
+    def error(tried):
+        return float(np.abs(one.surrogate(tried).mean().predict(unseen) - true).mean())
+
+    assert error([*whole, *stopped]) < 0.7 * error(whole)
