@@ -267,7 +267,7 @@ class Search:
         """Measure what the study's sampler needs before its first trial."""
         rows = prepare(self.study, self.engine())
         if rows and not self._quiet:
-            print(f"sampler auto: sensitivities known after {sum(row.seconds for row in rows):.0f} s")
+            print(f"sensitivities measured in {sum(row.seconds for row in rows):.0f} s")
 
     def sensitivity(self, samples: int = SAMPLES, again: bool = False) -> list[Sensitivity]:
         """How much each spec of each choice harms the float model, by forward passes alone.

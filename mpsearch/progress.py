@@ -16,7 +16,8 @@ def describe(record: TrialRecord, metric: str) -> str:
     """One line on an ended trial."""
     head = f"trial {record.number}"
     if record.state is not State.COMPLETE:
-        return f"{head}: {record.state} ({record.cause})"
+        says_so = record.cause.startswith(record.state.value)
+        return f"{head}: {record.cause}" if says_so else f"{head}: {record.state} ({record.cause})"
     if record.answered_from is not None:
         return f"{head}: answered from trial {record.answered_from}, score {record.score:.4f}"
     costs = "".join(f", {name} {shown}" for name, shown in shown_costs(record.costs).items())

@@ -1,5 +1,6 @@
 """Trial records: what a study knows of each trial, as plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -44,6 +45,8 @@ class TrialRecord:
         answered_from: number of the earlier trial with the same config whose result this one took over.
         conditions: fingerprint of what it was trained under: space file, data and float weights.
         before_change: whether these differ from the study's present ones, after a change that was accepted.
+        believed: of a config that the sampler auto proposed, what was believed of it then: its `metric`, the standard
+            `deviation` of that, and `why` it was proposed.
     """
 
     number: int
@@ -63,6 +66,7 @@ class TrialRecord:
     answered_from: int | None = None
     conditions: str = ""
     before_change: bool = False
+    believed: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -95,7 +95,7 @@ def probe_first(study: "Study", engine: "Engine", quiet: bool) -> None:
     if rows and not quiet:
         worst = sorted(rows, key=lambda row: -max(row.divergences))[:NAMED]
         say(
-            f"sampler auto: sensitivities known after {sum(row.seconds for row in rows):.0f} s; the largest: "
+            f"sensitivities measured in {sum(row.seconds for row in rows):.0f} s; the largest: "
             + ", ".join(f"{row.choice} at {row.specs[row.divergences.index(max(row.divergences))]}" for row in worst)
         )
 
@@ -179,7 +179,7 @@ def solve(
 
 
 def importance(name: StudyName, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Show which tensors matter for the metric, and which for the costs.
+    """Show which tensors matter for metric and costs.
 
     For each tensor, how much metric its narrowest width is believed to take off against its widest, after a trial's
     training: by the sensitivities, corrected by the study's trials. Beside it, which part of what the widest config

@@ -80,6 +80,9 @@ def print_trial(record: TrialRecord, metric: str, note: str = "") -> None:
     print_trials([record], metric, f"trial {record.number}")
     if note:
         print(f"note: {note}")
+    if record.believed is not None:
+        known = record.believed
+        print(f"proposed as {known['why']}: {metric} {known['metric']:.4f} ± {known['deviation']:.4f} was believed")
     if record.config is not None:
         print_table(config_rows(record), "bits")
     for name in sorted({name for logs in record.curve for name in logs}):

@@ -125,7 +125,7 @@ def export(
     ] = None,
     storage: Storage = None,
 ) -> None:
-    """Write a study to a file, for other programs or another machine."""
+    """Write a study to a file, for use elsewhere."""
     import json
 
     from mpsearch.study import open_study
@@ -155,7 +155,7 @@ def import_(
     ] = None,
     storage: Storage = None,
 ) -> None:
-    """Make a study of an exported one; its weights don't come with it."""
+    """Make a study of an exported one, without its weights."""
     from mpsearch.upkeep import import_study
 
     study = import_study(file, name, storage)
