@@ -1,0 +1,130 @@
+"""Write `RESULTS.md` and draw `curves.svg` in `studies/search` from what the benchmarks printed.
+
+    python benchmarks/vs_autoqkeras.py --traces FOLDER --out studies/search/vs_autoqkeras.json
+    python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
+    python studies/make_search.py studies/search
+
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{signals}`.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+COLORS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00")  # Okabe and Ito's, told apart by all eyes
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows as a Markdown table; columns are the first row's keys."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def runs_table(result: dict[str, Any]) -> str:
+    """A row for each run, AutoQKeras's first, and the medians of ours by sampler."""
+    bests = {name: known["best"] for name, known in result["autoqkeras"].items()}
+    goals = {**{f"AutoQKeras's {best:.4f}": str(best) for best in bests.values()}, "0.88": "0.88", "0.89": "0.89"}
+    rows = []
+    for name, known in result["autoqkeras"].items():
+        reached = {str(known["best"]): next(row["t"] for row in known["rows"] if row["score"] >= known["best"])}
+        times = {**known["to"], **reached}
+        rows.append(
+            {
+                "run": name.removeprefix("autoqkeras_resnet8_"),
+                "seconds": f"{known['seconds']:.0f}",
+                "best": f"{known['best']:.4f}",
+                **{goal: _time(times.get(key)) for goal, key in goals.items()},
+                "winner, untouched images": "",
+            }
+        )
+    for run in result["runs"]:
+        finals = [final["test"] for final in run["winner"]["finals"]]
+        spread = f" ({min(finals):.4f} to {max(finals):.4f})" if finals else ""
+        rows.append(
+            {
+                "run": f"mpsearch {run['sampler']}, seed {run['seed']}",
+                "seconds": f"{run['seconds']:.0f}",
+                "best": f"{run['best']:.4f}",
+                **{goal: _time(run["to"].get(key)) for goal, key in goals.items()},
+                "winner, untouched images": f"{statistics.fmean(finals):.4f}{spread}" if finals else "",
+            }
+        )
+    for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
+        own = [run for run in result["runs"] if run["sampler"] == sampler]
+        means = [statistics.fmean(final["test"] for final in run["winner"]["finals"]) for run in own]
+        late = {key: sorted(run["to"].get(key) or float("inf") for run in own) for key in goals.values()}
+        rows.append(
+            {
+                "run": f"mpsearch {sampler}, median",
+                "seconds": f"{statistics.median(run['seconds'] for run in own):.0f}",
+                "best": f"{statistics.median(run['best'] for run in own):.4f}",
+                **{goal: _time(statistics.median(late[key])) for goal, key in goals.items()},
+                "winner, untouched images": f"{statistics.fmean(means):.4f} (mean)",
+            }
+        )
+    return table(rows)
+
+
+def _time(seconds: float | None) -> str:
+    return "never" if seconds is None or seconds == float("inf") else f"{seconds:.0f} s"
+
+
+def signals_table(result: dict[str, Any]) -> str:
+    """A row for each number of a training."""
+    return table(
+        [
+            {"of one training": name, **{f"with the other's {key}": f"{value:.2f}" for key, value in row.items()}}
+            for name, row in result["signals"].items()
+        ]
+    ).replace("with the other's again", "with the same of the other")
+
+
+def draw(result: dict[str, Any], target: Path) -> None:
+    """Draw the best score over wall time, of each run."""
+    plt.rcParams["svg.hashsalt"] = "search"
+    figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    runs = [(f"AutoQKeras, {name.removeprefix('autoqkeras_resnet8_')}", known["rows"], "--")
+            for name, known in result["autoqkeras"].items()]  # fmt: skip
+    runs += [(f"mpsearch {run['sampler']}, seed {run['seed']}", run["rows"], "-") for run in result["runs"]]
+    for number, (label, rows, line) in enumerate(runs):
+        best, times, scores = 0.0, list[float](), list[float]()
+        for row in rows:
+            best = max(best, row["score"])
+            times.append(row["t"])
+            scores.append(best)
+        axes.step(times, scores, line, where="post", label=label, color=COLORS[(number + 3) % len(COLORS)])
+    axes.axhline(0.87, color="#999999", linewidth=1, label="uniform 8 bits, about")
+    axes.set_xscale("log")
+    axes.set_ylim(0.7, 0.91)
+    axes.set_xlabel("wall time, s")
+    axes.set_ylabel("best score so far, 2,000 validation images")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(target, metadata={"Date": None})
+
+
+def page(folder: Path) -> str:
+    """The text with its tables."""
+    text = (folder / "about.md").read_text()
+    runs = json.loads((folder / "vs_autoqkeras.json").read_text())
+    signals = json.loads((folder / "signals.json").read_text())
+    return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))
+
+
+def main() -> None:
+    """Write the page, draw the curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    (folder / "RESULTS.md").write_text(page(folder))
+    draw(json.loads((folder / "vs_autoqkeras.json").read_text()), folder / "curves.svg")
+
+
+if __name__ == "__main__":
+    main()
