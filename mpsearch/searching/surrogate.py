@@ -83,8 +83,11 @@ class Surrogate:
         self._damage = np.concatenate([np.asarray(array, dtype=np.float64) for array in damages])
         self._metrics = np.asarray(metrics, dtype=np.float64)
         shape = len(self._metrics), len(self._sizes)
-        self._positions = np.asarray(positions, dtype=np.int64).reshape(shape)
+        self._positions = np.ascontiguousarray(positions, dtype=np.int64).reshape(shape)
         self._features = self._features_of(self._positions)
+        numbers = {row.tobytes(): number for number, row in enumerate(self._positions)}  # of each config its last one
+        self._which = np.array([numbers[row.tobytes()] for row in self._positions], dtype=np.int64)
+        self._numbers = numbers
         self.prior = prior if len(self._metrics) < ENOUGH else self._likeliest(prior)
 
     def mean(self) -> Belief:
@@ -95,8 +98,7 @@ class Surrogate:
         """Parameters drawn from the posterior, by Matheron's rule: a draw of the prior, corrected by the trials."""
         drawn = self._prior_mean() + np.sqrt(self._variances()) * rng.standard_normal(len(self._damage) + 2)
         count = len(self._metrics)
-        _, first, which = np.unique(self._positions, axis=0, return_index=True, return_inverse=True)
-        own = rng.standard_normal(len(first))[which.reshape(-1)] if count else np.zeros(0)
+        own = rng.standard_normal(count)[self._which]
         noise = self.prior.noise * (OWN**0.5 * own + (1 - OWN) ** 0.5 * rng.standard_normal(count))
         return self._belief(self._after(drawn, noise))
 
@@ -105,7 +107,8 @@ class Surrogate:
         metrics = self.mean().predict(positions)
         if len(self._metrics):
             missed = self._metrics - self._features @ self._prior_mean()
-            same = (positions[:, None, :] == self._positions[None]).all(axis=-1)
+            rows = np.ascontiguousarray(positions, dtype=np.int64)
+            same = np.array([self._numbers.get(row.tobytes(), -1) for row in rows])[:, None] == self._which[None]
             metrics = metrics + OWN * self.prior.noise**2 * same @ cho_solve(self._factor(self.prior), missed)
         return np.asarray(metrics)
 
@@ -145,7 +148,7 @@ class Surrogate:
 
     def _factor(self, prior: Prior) -> tuple[np.ndarray, bool]:
         covariance = self._features * self._variances(prior) @ self._features.T
-        same = (self._positions[:, None, :] == self._positions[None]).all(axis=-1)
+        same = self._which[:, None] == self._which[None]
         noise = prior.noise**2 * (OWN * same + (1 - OWN) * np.eye(len(covariance)))
         factor: tuple[np.ndarray, bool] = cho_factor(covariance + noise, lower=True)
         return factor
