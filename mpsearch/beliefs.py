@@ -39,18 +39,26 @@ class Beliefs:
     Attributes:
         rows: sensitivities of a study's choices.
         surrogate: of the metrics.
+        trainings: by how many trainings, besides the sensitivities.
     """
 
     rows: tuple[Sensitivity, ...]
     surrogate: Surrogate
+    trainings: int
 
     def metrics(self, configs: Sequence[Config]) -> np.ndarray:
         """What is believed of configs' metrics, float64 (configs,)."""
         return self.surrogate.believed(places(self.rows, configs))
 
-    def deviations(self, configs: Sequence[Config]) -> np.ndarray:
-        """Standard deviations of that, without the noise of a training, float64 (configs,)."""
-        return self.surrogate.deviation(places(self.rows, configs))
+    def lost(self, wide: Config, configs: Sequence[Config]) -> tuple[np.ndarray, np.ndarray]:
+        """How much less the sums over choices say of configs' metrics than of a wide one's, float64 (configs,).
+
+        Returns:
+            The losses, and their standard deviations.
+        """
+        ones = places(self.rows, [wide]).repeat(len(configs), axis=0)
+        others, mean = places(self.rows, configs), self.surrogate.mean()
+        return mean.predict(ones) - mean.predict(others), self.surrogate.deviation_between(ones, others)
 
 
 def beliefs_of(study: Study, trained: Sequence[Trained]) -> Beliefs | None:
@@ -67,7 +75,8 @@ def beliefs_of(study: Study, trained: Sequence[Trained]) -> Beliefs | None:
     usable = [t for t in trained if is_on_menus(rows, t.config)]
     positions = places(rows, [t.config for t in usable])
     tried = [Tried(place, t.metric, t.curve) for place, t in zip(positions, usable, strict=True)]
-    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, *learnt(tried)))
+    learnt_from, metrics = learnt(tried)
+    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, learnt_from, metrics), len(metrics))
 
 
 def is_on_menus(rows: Sequence[Sensitivity], config: Config) -> bool:

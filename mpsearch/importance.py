@@ -8,6 +8,7 @@ from mpsearch.beliefs import beliefs_of
 from mpsearch.errors import StudyError
 from mpsearch.ranking import trainings
 from mpsearch.searching.arrays import SpecArrays
+from mpsearch.sensitivities import known
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
@@ -61,32 +62,30 @@ def importances(study: Study, file: SpaceFile, space: ResolvedSpace) -> Importan
         space: of its configs.
 
     Raises:
-        StudyError: the sensitivities aren't known.
+        StudyError: the sensitivities aren't known, or the choices have changed.
     """
-    trained = [training for training in trainings(study) if training.config in space]
-    beliefs = beliefs_of(study, trained)
+    known(study, space)
+    beliefs = beliefs_of(study, trainings(study))
     if beliefs is None:
         raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
-    losses, deviations = beliefs.surrogate.mean().losses, beliefs.surrogate.loss_deviations()
-    known = {row.choice: n for n, row in enumerate(beliefs.rows)}
     costs = costs_of(file, space.facts, study.goal, tuple(study.goal.costs))
-    positions = space.positions([space.dearest(lambda site, spec: spec.bits)]).repeat(1 + len(space.choices), axis=0)
-    widest = positions[0].copy()
+    widest = space.positions([space.dearest(lambda site, spec: spec.bits)])
+    positions = widest.repeat(1 + len(space.choices), axis=0)
     for number in range(len(space.choices)):
         positions[1 + number, number] = 0
     specs = SpecArrays(space).at(positions, any(cost.needs_configs for cost in costs))
     values = {cost.name: cost.batch(specs) for cost in costs}
-    rows = []
-    for number, choice in enumerate(space.choices):
-        at, wide = known[choice.name], int(widest[number])
-        rows.append(
-            Importance(
-                choice.name,
-                str(choice.specs[wide]),
-                str(choice.specs[0]),
-                float(losses[at][0] - losses[at][wide]),
-                float(deviations[at][0]),
-                {name: float(1 - array[1 + number] / array[0]) if array[0] else 0.0 for name, array in values.items()},
-            )
+    configs = list(space.configs(positions))
+    losses, deviations = beliefs.lost(configs[0], configs[1:])
+    rows = [
+        Importance(
+            choice.name,
+            str(choice.specs[widest[0, number]]),
+            str(choice.specs[0]),
+            float(losses[number]),
+            float(deviations[number]),
+            {name: float(1 - array[1 + number] / array[0]) if array[0] else 0.0 for name, array in values.items()},
         )
-    return Importances(tuple(sorted(rows, key=lambda row: -row.loss)), len(trained))
+        for number, choice in enumerate(space.choices)
+    ]
+    return Importances(tuple(sorted(rows, key=lambda row: -row.loss)), beliefs.trainings)

@@ -59,14 +59,13 @@ def probe(
         found.append(row)
         if measured is not None:
             measured(row, number + 1, len(space.choices))
-    if not study.kept(FLOAT) or len(known) < len(space.choices):  # what made the others outdated did so with this one
-        study.keep(FLOAT, {"validation": engine.float_metric()})
     session = engine.session(engine.task.training)
-    narrow = narrowest(space)
+    narrow, full = narrowest(space), engine.float_metric()
+    study.keep(FLOAT, {"validation": full})
     engine.network.set_config(narrow)
     untrained = session.evaluate(engine.data, engine.data.validation, further=False)[engine.task.metric]
     specs = {choice.name: str(narrow[choice.name]) for choice in space.choices}
-    study.keep(UNTRAINED, {"validation": untrained, "specs": specs, "key": key})
+    study.keep(UNTRAINED, {"validation": untrained, "float": full, "specs": specs, "key": key})
     return found
 
 

@@ -6,6 +6,7 @@ config again with other seeds; their mean has a confidence interval. They are ke
 see them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -31,7 +32,8 @@ class Candidate:
         failed: repeats that gave none.
         finetuned: its fine-tunings, as plain data.
         believed: the score that all of the study's trainings together lead one to expect; None where its sensitivities
-            aren't known.
+            aren't known, for trials before an accepted change, and for configs with specs outside the menus.
+        believed_metric: the metric likewise.
     """
 
     record: TrialRecord
@@ -40,6 +42,7 @@ class Candidate:
     failed: int = 0
     finetuned: tuple[Mapping[str, Any], ...] = ()
     believed: float | None = None
+    believed_metric: float | None = None
 
     def __repr__(self) -> str:
         doubt = "" if self.half_width is None else f" ± {self.half_width:.4f} ({CONFIDENCE:.0%})"
@@ -71,6 +74,7 @@ class Candidate:
             "mean": self.mean,
             "half_width": self.half_width,
             "believed": self.believed,
+            "believed_metric": self.believed_metric,
             "confidence": CONFIDENCE,
             "scores": list(self.scores),
             "metrics": list(self.metrics),
@@ -88,15 +92,17 @@ def ranked(study: Study, count: int | None = None) -> list[Candidate]:
     """The configs with the highest believed scores, or mean scores, best first; ties to the earlier trial.
 
     Those of which nothing can be believed, since they were trained before an accepted change or have specs outside the
-    menus, come after the others; those whose metric is below the least that the goal asks for, last.
+    menus, come after the others; those whose metric, believed or mean, is below the least that the goal asks for, last.
     """
     kept = study.kept("")
     found = _with_beliefs(study, [_candidate(record, kept) for record in study.best(None)])
 
     def place(c: Candidate) -> tuple[bool, bool, float, int]:
         score = c.mean if c.believed is None else c.believed
-        return study.is_short(c.record), are_believed and c.believed is None, -score, c.record.number
+        metric = fmean(c.metrics) if c.believed_metric is None else c.believed_metric
+        return metric < floor, are_believed and c.believed is None, -score, c.record.number
 
+    floor = -math.inf if study.goal.floor is None else study.goal.floor
     are_believed = any(candidate.believed is not None for candidate in found)
     return sorted(found, key=place)[:count]
 
@@ -129,13 +135,16 @@ def _with_beliefs(study: Study, candidates: Sequence[Candidate]) -> list[Candida
         return list(candidates)
     present = [(c.record, c.record.config) for c in candidates if not c.record.before_change]
     able = [(r, config) for r, config in present if config is not None and is_on_menus(beliefs.rows, config)]
-    metrics = beliefs.metrics([config for _, config in able])
-    scores = {
-        record.number: float(metric) * (1.0 + record.delta)
-        for (record, _), metric in zip(able, metrics, strict=True)
-        if record.delta is not None
-    }
-    return [replace(c, believed=scores.get(c.record.number)) for c in candidates]
+    found = beliefs.metrics([config for _, config in able])
+    metrics = {record.number: float(metric) for (record, _), metric in zip(able, found, strict=True)}
+
+    def with_belief(c: Candidate) -> Candidate:
+        metric, delta = metrics.get(c.record.number), c.record.delta
+        if metric is None or delta is None:
+            return c
+        return replace(c, believed=metric * (1.0 + delta), believed_metric=metric)
+
+    return [with_belief(candidate) for candidate in candidates]
 
 
 def _repeats(kept: Mapping[str, Any], number: int) -> list[Mapping[str, Any]]:

@@ -45,7 +45,7 @@ class TrialRecord:
         answered_from: number of the earlier trial with the same config whose result this one took over.
         conditions: fingerprint of what it was trained under: space file, data and float weights.
         before_change: whether these differ from the study's present ones, after a change that was accepted.
-        believed: of a config that the sampler auto proposed, what was believed of it then: its `metric`, the standard
+        proposed: of a config that the sampler auto proposed, what was believed of it then: its `metric`, the standard
             `deviation` of that, and `why` it was proposed.
     """
 
@@ -66,7 +66,7 @@ class TrialRecord:
     answered_from: int | None = None
     conditions: str = ""
     before_change: bool = False
-    believed: Mapping[str, Any] | None = None
+    proposed: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

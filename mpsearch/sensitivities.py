@@ -98,8 +98,10 @@ def known(study: Study, space: ResolvedSpace) -> list[Sensitivity]:
     """The sensitivities of all choices of a space, in its order.
 
     Raises:
-        StudyError: some aren't known.
+        StudyError: some aren't known, or the space isn't the study's.
     """
+    if space.fingerprint != study.provenance.space_fingerprint:
+        raise StudyError(f"the choices of `{study.name}` changed: undo the change, or create a new study with --name")
     found = kept(study)
     missing = [choice.name for choice in space.choices if choice.name not in found]
     if missing:
@@ -128,14 +130,14 @@ def prior_of(study: Study, rows: Sequence[Sensitivity]) -> Prior | None:
         study: with what was measured besides.
         rows: its sensitivities, in any order.
     """
-    untrained, full = study.kept(UNTRAINED).get(UNTRAINED), study.kept(FLOAT).get(FLOAT)
-    if untrained is None or full is None or any(row.key != untrained.get("key") for row in rows):
+    untrained = study.kept(UNTRAINED).get(UNTRAINED)
+    if untrained is None or any(row.key != untrained.get("key") for row in rows):
         return None
     if {row.choice for row in rows} != untrained["specs"].keys():
         return None
     harm = float(sum(row.damages[row.specs.index(untrained["specs"][row.choice])] for row in rows))
-    lost = max(full["validation"] - untrained["validation"], _LEAST_LOSS)
-    return Prior(full["validation"], LEFT * lost / max(harm, 1e-6))
+    lost = max(untrained["float"] - untrained["validation"], _LEAST_LOSS)
+    return Prior(untrained["float"], LEFT * lost / max(harm, 1e-6))
 
 
 def narrowest(space: ResolvedSpace) -> Config:

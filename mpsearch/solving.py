@@ -15,6 +15,7 @@ from mpsearch.goal import split_limits
 from mpsearch.ranking import trainings
 from mpsearch.searching.budgets import Budget
 from mpsearch.searching.guesses import Tried
+from mpsearch.searching.guided import learnt
 from mpsearch.searching.scoring import Scoring
 from mpsearch.searching.selection import Selector
 from mpsearch.sensitivities import guide_of
@@ -34,7 +35,7 @@ class Solved:
         values: of the config.
         most: limits.
         metric, deviation: what is believed of the config's metric after a trial's training.
-        trials: by how many that is, besides the sensitivities.
+        trainings: by how many that is, besides the sensitivities.
         seconds: that selecting took.
     """
 
@@ -44,7 +45,7 @@ class Solved:
     most: tuple[float, ...]
     metric: float
     deviation: float
-    trials: int
+    trainings: int
     seconds: float
 
 
@@ -94,6 +95,6 @@ def solved(study: Study, file: SpaceFile, space: ResolvedSpace, limits: Sequence
         tuple(most),
         float(belief.predict(row)[0]),
         float(surrogate.deviation(row)[0]),
-        len(tried),
+        len(learnt(tried)[1]),
         seconds,
     )

@@ -415,5 +415,5 @@ def _record(trial: FrozenTrial, config: Config | None, conditions: str, untagged
         answered_from=attrs.get("answered_from"),
         conditions=own,
         before_change=own != conditions,
-        believed=attrs.get("believed"),
+        proposed=attrs.get("proposed"),
     )

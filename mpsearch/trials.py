@@ -263,7 +263,7 @@ class Trials:
                 raise StudyError("the sampler auto needs sensitivities: none were given")
             guess = guide.propose(self.tried(space), derived_seed(was.seed, sequence, f"sampler{salt}"))
             believed = {"metric": guess.metric, "deviation": guess.deviation, "why": guess.why}
-            return parameters_of(space, guess.config), {}, {"believed": believed}
+            return parameters_of(space, guess.config), {}, {"proposed": believed}
 
         if was.sampler in BY_NUMBER:
             tried = [t for t in self._trials() if t.user_attrs.get("origin") == was.sampler]
@@ -289,7 +289,7 @@ class Trials:
         """
         running = sorted(self.running(), key=lambda t: t.number)
         found = []
-        for trial in (*self._ended(), *running):
+        for trial in (*self._ended(pruned=True), *running):
             if trial.user_attrs.get("conditions", self.provenance.conditions) != self.provenance.conditions:
                 continue
             if trial.user_attrs.get("answered_from") is not None:
@@ -345,12 +345,12 @@ class Trials:
             "conditions": self.provenance.conditions,
         }
 
-    def _ended(self) -> list[FrozenTrial]:
+    def _ended(self, pruned: bool = False) -> list[FrozenTrial]:
         """Trials that ended, in order of their places, without those that were cut off.
 
-        With several objectives Optuna's samplers can't learn from pruned ones: they are left out.
+        With several objectives Optuna's samplers can't learn from pruned ones: they are left out unless asked for.
         """
-        several = len(self._study.directions) > 1
+        several = len(self._study.directions) > 1 and not pruned
         ended = [
             t for t in self._trials() if state_of(t) in FINISHED and not (several and t.state == TrialState.PRUNED)
         ]
@@ -482,7 +482,7 @@ class Trials:
         if _is_whole(trial) and not exhausted and not queued:
             again = {"attempt": next_attempt, "retry_of": number}
             again["origin"] = attrs.get("origin", self.provenance.sampler)
-            again |= {key: attrs[key] for key in ("sequence", "index", "fingerprint") if key in attrs}
+            again |= {key: attrs[key] for key in ("sequence", "index", "fingerprint", "proposed") if key in attrs}
             if "fixed_params" in trial.system_attrs:  # queued by format 1 or by another program
                 self._study.enqueue_trial(dict(trial.system_attrs["fixed_params"]), user_attrs=again)
             else:

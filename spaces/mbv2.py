@@ -11,9 +11,9 @@ task = Task(
     model=models.mbv2,
     weights=None,  # `mpsearch train mbv2.py` trains and keeps them
     data=partial(datasets.cifar10_vww, train=10_000, validation=2_000),
-    training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=1e-4, subset=2_500),
+    training=Training(epochs=3, batch_size=32, optimizer="adam", learning_rate=1e-4, subset=2_500),
     float_training=Training(
-        epochs=12, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.8**epoch, patience=4
+        epochs=8, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.7**epoch, patience=4
     ),
     finetuning=Training(
         epochs=30, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-4 * 0.95**epoch, patience=8

@@ -107,10 +107,10 @@ def test_the_sampler_auto_needs_them_says_so_and_uses_them(tiny_engine, tiny_stu
     records = study.records()
     assert len({record.fingerprint for record in records}) == 4
     assert {record.origin for record in records} == {"auto"}
-    believed = study.frozen_trials()[0].user_attrs["believed"]
-    assert believed["why"] == "the best guess by sensitivities alone"
+    believed = study.frozen_trials()[0].user_attrs["proposed"]
+    assert believed["why"] == "the best guess by sensitivities"
     assert 0 < believed["deviation"] < 1
-    assert study.frozen_trials()[3].user_attrs["believed"]["why"] == "the most promising after 3 trials"
+    assert study.frozen_trials()[3].user_attrs["proposed"]["why"] == "the most promising after 3 trainings"
 
 
 @pytest.mark.parametrize("pruner", ["none", "believed"])
@@ -177,7 +177,7 @@ def test_a_budget_is_answered_without_training(tiny_engine, tiny_study):
     answer = solved(study, tiny_engine.file, space, ["flash=900", "bits=20000"])
     assert dict(zip([c.name for c in answer.costs], answer.most, strict=True)) == {"flash": 900.0, "bits": 20000.0}
     assert all(value <= most for value, most in zip(answer.values, answer.most, strict=True))
-    assert answer.trials == 0
+    assert answer.trainings == 0
     damages = [row.damages for row in known(study, space)]
 
     def damage(config: Config) -> float:

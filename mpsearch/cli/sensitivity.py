@@ -154,7 +154,7 @@ def solve(
                 "config": found.config.to_json(),
                 "costs": {cost.name: value for cost, value in zip(found.costs, found.values, strict=True)},
                 "limits": {cost.name: most for cost, most in zip(found.costs, found.most, strict=True)},
-                "believed": {"metric": found.metric, "deviation": found.deviation, "trials": found.trials},
+                "believed": {"metric": found.metric, "deviation": found.deviation, "trainings": found.trainings},
                 "seconds": found.seconds,
             }
         )
@@ -169,7 +169,8 @@ def solve(
         for cost, value, most in zip(found.costs, found.values, found.most, strict=True)
     ]
     print_table(rows, "costs")
-    by = f"the sensitivities and {counted(found.trials, 'trial')}" if found.trials else "the sensitivities alone"
+    more = f" and {counted(found.trainings, 'training')}" if found.trainings else " alone"
+    by = f"the sensitivities{more}"
     print(f"{study.provenance.metric} after a trial's training, by {by}: {found.metric:.4f} ± {found.deviation:.4f}")
     options = " ".join(f"--limit {one}" for one in limit)
     print(

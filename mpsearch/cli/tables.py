@@ -80,8 +80,8 @@ def print_trial(record: TrialRecord, metric: str, note: str = "") -> None:
     print_trials([record], metric, f"trial {record.number}")
     if note:
         print(f"note: {note}")
-    if record.believed is not None:
-        known = record.believed
+    if record.proposed is not None:
+        known = record.proposed
         print(f"proposed as {known['why']}: {metric} {known['metric']:.4f} ± {known['deviation']:.4f} was believed")
     if record.config is not None:
         print_table(config_rows(record), "bits")

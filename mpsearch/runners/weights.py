@@ -9,6 +9,7 @@ from mpsearch.config import Config
 from mpsearch.errors import StudyError
 from mpsearch.front import nondominated
 from mpsearch.goal import Objective
+from mpsearch.ranking import ranked
 from mpsearch.records import TrialRecord
 from mpsearch.searching.scoring import recorded_name
 from mpsearch.study import Study
@@ -64,7 +65,8 @@ def forget_weights(study: Study) -> None:
     """Remove weights of trials that are neither among the best nor on the front; those of running trials stay."""
     found = [*study.folder.glob("trial-*.npz"), *study.folder.glob("partial-trial-*.npz")]
     running = [weights_file(study, trial.number) for trial in study.running()]
-    kept = {*running, *(weights_file(study, record.number) for record in (*study.best(KEPT), *_front(study)))}
+    best = (*study.best(KEPT), *(candidate.record for candidate in ranked(study, KEPT)), *_front(study))
+    kept = {*running, *(weights_file(study, record.number) for record in best)}
     kept |= {_partial(path) for path in running}
     for path in found:
         if path not in kept:

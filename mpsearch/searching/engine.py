@@ -152,6 +152,8 @@ class Engine:
         def checked(epoch: int, logs: dict[str, float]) -> None:
             if not _is_bounded(logs[name]):
                 raise TrainingError(self._out_of_bounds(logs[name], f"epoch {epoch + 1}"))
+            if epoch < recipe.warmup_epochs and self.task.metric in logs:  # of wider widths than the config's
+                logs = {f"warmup_{key}" if key == self.task.metric else key: value for key, value in logs.items()}
             if report is not None:
                 report(epoch, logs)
 

@@ -76,7 +76,7 @@ class Guide:
             seed: of the draw.
         """
         positions, metrics = learnt(tried)
-        surrogate = self.surrogate(tried)
+        surrogate = Surrogate(self.damages, self.prior, positions, metrics)
         rng = np.random.default_rng(seed)
         mean = surrogate.mean()
         belief = mean if not tried else mean.towards(surrogate.draw(rng), BOLDNESS)
@@ -92,7 +92,7 @@ class Guide:
             config,
             float(mean.predict(found[None])[0]),
             float(surrogate.deviation(found[None])[0]),
-            f"the most promising after {len(metrics)} trials" if metrics else "the best guess by sensitivities alone",
+            f"the most promising after {len(metrics)} trainings" if metrics else "the best guess by sensitivities",
         )
 
     def surrogate(self, tried: Sequence[Tried]) -> Surrogate:
@@ -102,9 +102,9 @@ class Guide:
     def is_promising(self, tried: Sequence[Tried], running: Tried) -> bool:
         """Whether a trial that has trained some epochs belongs to the best of all by what is believed of scores.
 
-        The best are one in `KEPT` of those that anything is known of, the trial among them: the rule of successive
-        halving without waiting for others (L. Li et al., *A System for Massively Parallel Hyperparameter Tuning*,
-        arXiv:1810.05934, section 3).
+        The best are one in `KEPT` of those that have come as far, the trial among them: successive halving that
+        doesn't wait for others (L. Li et al., *A System for Massively Parallel Hyperparameter Tuning*,
+        arXiv:1810.05934, section 3), by beliefs in the place of metrics.
 
         Args:
             tried: the others.
@@ -113,11 +113,12 @@ class Guide:
         positions, metrics = learnt([*tried, running])
         if not metrics or not np.array_equal(positions[-1], running.positions):
             return True  # no training was completed yet that it could be compared with
-        unique = np.unique(positions, axis=0)
-        costs = self._values(np.vstack([running.positions, unique]))[:, 0]
-        believed = self.surrogate([*tried, running]).believed(np.vstack([running.positions, unique]))
-        scores = self._scores(believed, costs)
-        return int((scores[1:] > scores[0]).sum()) < math.ceil(len(unique) / KEPT)
+        as_far = [t.positions for t in tried if len(t.curve) >= len(running.curve)]
+        rivals = np.unique(np.array([running.positions, *as_far]), axis=0)
+        together = np.vstack([running.positions, rivals])
+        believed = Surrogate(self.damages, self.prior, positions, metrics).believed(together)
+        scores = self._scores(believed, self._values(together)[:, 0])
+        return int((scores[1:] > scores[0]).sum()) < math.ceil(len(rivals) / KEPT)
 
     def _scores(self, metrics: np.ndarray, costs: np.ndarray) -> np.ndarray:
         """Scores of metrics at values of the objective's first cost; below the goal's floor, less than any other."""

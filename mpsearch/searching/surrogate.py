@@ -83,11 +83,10 @@ class Surrogate:
         self._damage = np.concatenate([np.asarray(array, dtype=np.float64) for array in damages])
         self._metrics = np.asarray(metrics, dtype=np.float64)
         shape = len(self._metrics), len(self._sizes)
-        self._positions = np.ascontiguousarray(positions, dtype=np.int64).reshape(shape)
-        self._features = self._features_of(self._positions)
-        numbers = {row.tobytes(): number for number, row in enumerate(self._positions)}  # of each config its last one
-        self._which = np.array([numbers[row.tobytes()] for row in self._positions], dtype=np.int64)
-        self._numbers = numbers
+        rows = np.ascontiguousarray(positions, dtype=np.int64).reshape(shape)
+        self._features = self._features_of(rows)
+        self._numbers = {row.tobytes(): number for number, row in enumerate(rows)}  # of each config its last training's
+        self._which = np.array([self._numbers[row.tobytes()] for row in rows], dtype=np.int64)
         self.prior = prior if len(self._metrics) < ENOUGH else self._likeliest(prior)
 
     def mean(self) -> Belief:
@@ -116,10 +115,9 @@ class Surrogate:
         """Standard deviations of the sums over choices that are believed of configs' metrics; float64 (configs,)."""
         return self._deviations(self._features_of(positions))
 
-    def loss_deviations(self) -> tuple[np.ndarray, ...]:
-        """Standard deviations of what is believed of each spec's loss, as `Belief.losses`."""
-        features = np.column_stack([np.zeros(len(self._damage)), self._damage, np.eye(len(self._damage))])
-        return tuple(np.split(self._deviations(features), np.cumsum(self._sizes)[:-1]))
+    def deviation_between(self, positions: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Standard deviations of what is believed of the differences between configs' metrics, float64 (configs,)."""
+        return self._deviations(self._features_of(positions) - self._features_of(others))
 
     def _deviations(self, features: np.ndarray) -> np.ndarray:
         """Standard deviations of linear combinations of the parameters, (combinations, parameters)."""

@@ -78,11 +78,13 @@ def test_a_config_trained_again_and_again_is_believed_what_it_gave_and_teaches_o
     assert surrogate.believed(others) == pytest.approx(surrogate.mean().predict(others))
 
 
-def test_losses_have_the_deviations_of_draws():
+def test_differences_have_the_deviations_of_draws():
     damages, positions, metrics = problem(3)
     surrogate, rng = Surrogate(damages, PRIOR, positions, metrics), np.random.default_rng(0)
-    drawn = np.array([np.concatenate(surrogate.draw(rng).losses) for _ in range(3000)])
-    assert drawn.std(axis=0) == pytest.approx(np.concatenate(surrogate.loss_deviations()), rel=0.1)
+    one, other = (problem(seed)[1] % [len(d) for d in damages] for seed in (4, 5))
+    beliefs = [surrogate.draw(rng) for _ in range(3000)]
+    drawn = np.array([belief.predict(one) - belief.predict(other) for belief in beliefs])
+    assert drawn.std(axis=0) == pytest.approx(surrogate.deviation_between(one, other), rel=0.1)
 
 
 def test_without_trials_it_is_the_prior():
