@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--summarize", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if not args.space and not args.summarize:
+        parser.error("give a SPACE to train, or --summarize FILE")
     if args.summarize:
         rows = json.loads(args.summarize.read_text())["rows"]
     else:

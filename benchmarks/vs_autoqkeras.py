@@ -62,7 +62,7 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS, uniform:
 
         def trial_ended(self, record: Any) -> None: ...
 
-    run(study, engine, Limits(seconds=max(seconds - probed, 0.0)), Progress())
+    run(study, engine, Limits(seconds=max(seconds - probed, 1.0)), Progress())
     ended = time.time() - began
     winner = ranked(study, 1)[0].record
     config = winner.config
@@ -100,7 +100,7 @@ def first_time(rows: list[dict[str, Any]], goal: float, score: str = "score") ->
 
 def check_sizes(trace: dict[str, Any]) -> int:
     """Compare the sizes of the recorded configs with our cost; how many there are."""
-    from mpsearch import Space, bits, facts_of, models
+    from mpsearch import facts_of, models
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.spacefile import load_space_file
 
@@ -108,7 +108,6 @@ def check_sizes(trace: dict[str, Any]) -> int:
     sys.path.insert(0, str(SPACE.parent))
     from autoqkeras_resnet8 import RELU, autoqkeras_bits
 
-    del Space, bits
     facts, count = facts_of(models.resnet8()), 0
     for trial in trace.get("trials", []):
         specs = {}

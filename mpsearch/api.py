@@ -191,13 +191,13 @@ class Search:
         self._engines: dict[tuple[Alpha, ...], Engine] = {}
 
     def __repr__(self) -> str:
-        found = self.top(1)
-        best = f", best score {found[0].mean:.4f} (trial {found[0].record.number})" if found else ""
+        found = self.study.best()
+        best = f", best score {found[0].score:.4f} (trial {found[0].number})" if found else ""
         return f"<study `{self.study.name}`: {self.study.finished} trials{best}>"
 
     @property
     def best(self) -> TrialRecord:
-        """The complete trial whose config has the highest mean score.
+        """The complete trial whose config comes first in `top`.
 
         Raises:
             StudyError: there is none.
@@ -208,7 +208,7 @@ class Search:
         return found[0].record
 
     def top(self, count: int) -> list[Candidate]:
-        """The configs with the highest mean scores, best first, each with all its trainings."""
+        """The best configs, each with all its trainings; see `study best` for their order."""
         return ranked(self.study, count)
 
     @property
@@ -240,8 +240,8 @@ class Search:
     def _run(self, limits: Limits, jobs: int) -> "Search":
         ended = limits.reached(self.study.records(), time.monotonic(), self.study.goal.floor)
         if ended is None:
-            found = self.top(1)
-            best = found[0].record.score if found else None
+            found = self.study.best()
+            best = found[0].score if found else None
             shown = self._progress(limits.trials, self.study.finished, best)
             if jobs > 1:
                 grow_gpu_memory()
@@ -322,14 +322,14 @@ class Search:
         return self
 
     def repeat(self, top: int = 3, repeats: int = 3) -> list[Candidate]:
-        """Train the best configs again with other seeds, so that `best` ranks them by their means.
+        """Train the best configs again with other seeds, so that `best` ranks them by more than one training.
 
         Args:
             top: so many of the best.
             repeats: trainings that each shall have besides its trial.
 
         Returns:
-            These configs with all their trainings, best mean first.
+            These configs with all their trainings, in the order of `top`.
         """
         records, engine = to_repeat(self.study, top), self.engine()
         with self._progress(missing_repeats(self.study, records, repeats), 0, None) as progress:

@@ -31,16 +31,24 @@ def runs_table(result: dict[str, Any]) -> str:
     beyond = max(result["runs"][0]["uniform"].values()) + 0.01
     goals = {f"AutoQKeras's {best:.4f}": str(best) for best in bests.values()}
     goals |= {f"best uniform + 0.01 = {beyond:.4f}": "best uniform + 0.01", "0.88": "0.88", "0.89": "0.89"}
+    numbers = {
+        **{str(best): best for best in bests.values()},
+        "best uniform + 0.01": beyond,
+        "0.88": 0.88,
+        "0.89": 0.89,
+    }
     rows = []
     for name, known in result["autoqkeras"].items():
-        reached = {str(known["best"]): next(row["t"] for row in known["rows"] if row["score"] >= known["best"])}
-        times = {**known["to"], **reached}
+        reached = {
+            key: next((row["t"] for row in known["rows"] if row["score"] >= number), None)
+            for key, number in numbers.items()
+        }
         rows.append(
             {
-                "run": name.removeprefix("autoqkeras_resnet8_"),
+                "run": f"AutoQKeras, {name.removeprefix('autoqkeras_resnet8_')}",
                 "seconds": f"{known['seconds']:.0f}",
                 "best": f"{known['best']:.4f}",
-                **{goal: _time(times.get(key)) for goal, key in goals.items()},
+                **{goal: _time(reached[key]) for goal, key in goals.items()},
                 "winner, untouched images": "",
             }
         )
@@ -58,7 +66,7 @@ def runs_table(result: dict[str, Any]) -> str:
         )
     for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
         own = [run for run in result["runs"] if run["sampler"] == sampler]
-        means = [statistics.fmean(final["test"] for final in run["winner"]["finals"]) for run in own]
+        means = [statistics.fmean(f["test"] for f in run["winner"]["finals"]) for run in own if run["winner"]["finals"]]
         late = {key: sorted(run["to"].get(key) or float("inf") for run in own) for key in goals.values()}
         rows.append(
             {
@@ -66,7 +74,7 @@ def runs_table(result: dict[str, Any]) -> str:
                 "seconds": f"{statistics.median(run['seconds'] for run in own):.0f}",
                 "best": f"{statistics.median(run['best'] for run in own):.4f}",
                 **{goal: _time(statistics.median(late[key])) for goal, key in goals.items()},
-                "winner, untouched images": f"{statistics.fmean(means):.4f} (mean)",
+                "winner, untouched images": f"{statistics.fmean(means):.4f} (mean)" if means else "",
             }
         )
     return table(rows)
@@ -100,7 +108,8 @@ def draw(result: dict[str, Any], target: Path) -> None:
             times.append(row["t"])
             scores.append(best)
         axes.step(times, scores, line, where="post", label=label, color=COLORS[(number + 3) % len(COLORS)])
-    axes.axhline(0.87, color="#999999", linewidth=1, label="uniform 8 bits, about")
+    uniform = max(result["runs"][0]["uniform"].values())
+    axes.axhline(uniform, color="#999999", linewidth=1, label="best uniform width")
     axes.set_xscale("log")
     axes.set_ylim(0.7, 0.91)
     axes.set_xlabel("wall time, s")

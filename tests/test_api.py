@@ -271,7 +271,8 @@ def test_the_package_names_what_it_has():
     assert all(getattr(mpsearch, name) is not None for name in mpsearch.__all__)
 
 
-def test_harms_are_measured_and_answer_budgets_and_rank(inside, found):
+def test_harms_are_measured_and_answer_budgets_and_rank(float_model, arrays, space, inside):
+    found = search(float_model, arrays, space, trials=2, name="harms", **OPTIONS)
     with pytest.raises(StudyError, match="aren't known yet"):
         found.importance()
     rows = found.sensitivity(samples=64)

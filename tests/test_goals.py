@@ -222,6 +222,7 @@ def test_dominated_trials_are_stopped(study, goal_engine):
         if dearer:
             assert record.epochs == 1
     assert any(record.state is State.PRUNED for record in made.records())
+    assert [len(t.curve) for t in made.tried(space)] == [record.epochs for record in made.records()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])

@@ -163,6 +163,10 @@ def test_what_is_believed_ranks_configs_and_repeats_count(tiny_engine, tiny_stud
     assert len(trainings(study)) == 12
     again = {candidate.record.number: candidate.believed for candidate in ranked(study)}
     assert again[last.number] > found[-1].believed
+    study._set_provenance(goal={**study.provenance.goal, "floor": found[1].believed_metric + 1e-6})
+    above = [candidate.believed_metric >= study.goal.floor for candidate in ranked(study)]
+    assert above == sorted(above, reverse=True)
+    assert {True, False} == {*above}
     elsewhere = Config({site: QuantizerSpec(7) for site in space.uniform(8)})  # on no menu: it teaches nothing
     assert not is_on_menus(tuple(kept(study).values()), elsewhere)
     trained, config = Trained(elsewhere, 0.1, np.zeros((0, 2))), space.uniform(8)
@@ -192,7 +196,7 @@ def test_a_budget_is_answered_without_training(tiny_engine, tiny_study):
     assert len(inside) > 20
     assert damage(answer.config) <= min(map(damage, inside)) + 1e-6
     run(study, tiny_engine, 3, Silent())
-    assert solved(study, tiny_engine.file, space, ["flash=900"]).trials == 3
+    assert solved(study, tiny_engine.file, space, ["flash=900"]).trainings == 3
     for limits, message in (
         (["accuracy=0.9"], "can't be limited without training"),
         (["flash=1"], "no config of the space meets these limits"),

@@ -143,7 +143,11 @@ def test_warm_up_trains_wide_and_validates_the_config_itself(tiny_engine):
             seen.append(("test", self.widths()))
 
     own = {spec.bits for spec in config.values()}
-    tiny_engine.train(config, 0, Training(epochs=2, warmup_epochs=1, warmup_bits=12), callbacks=[Look()])
+    logged = []
+    recipe = Training(epochs=2, warmup_epochs=1, warmup_bits=12)
+    tiny_engine.train(config, 0, recipe, report=lambda epoch, logs: logged.append(logs), callbacks=[Look()])
+    assert ["accuracy" in logs for logs in logged] == [False, True]  # the first is of other widths
+    assert 0 < logged[0]["warmup_accuracy"] <= 1
     raised = {max(bits, 12) for bits in own}
     assert seen == [("train", raised), ("test", own), ("train", own), ("test", own)]
 

@@ -305,9 +305,12 @@ def best(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best configs and their widths, ranked by mean score.
+    """Show the best configs and their widths.
 
     δ is what a trial's saving of bits against the reference is worth; score = metric · (1 + δ).
+
+    Configs are ranked by the score that is believed: by what the sensitivities and all trainings, of configs with
+    widths in common, together lead one to expect. Where sensitivities aren't known, mean scores rank.
 
     A config is trained once in a search, and again by `study repeat`; the mean then has a confidence interval (95 %,
     Student's t). Where a config was fine-tuned, the gap between its metric on the validation split and on the test
@@ -345,7 +348,7 @@ def repeat(
 ) -> None:
     """Train the best configs again with other seeds.
 
-    `study best` ranks them by their means then. Repeats are no trials: samplers never see them, and the search goes on
+    `study best` then has more to rank them by. Repeats are no trials: samplers never see them, and the search goes on
     as if there were none.
     """
     from mpsearch.cli.output import print_json

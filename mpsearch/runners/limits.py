@@ -20,7 +20,7 @@ class Limits:
         trials: complete, pruned and failed trials that the study shall have.
         seconds: of this run; no trial begins after them.
         score: a score that is good enough.
-        patience: trials in a row, over all runs, without a better score.
+        patience: trials in a row, over all runs, without a better score; pruned ones count.
     """
 
     trials: int | None = None

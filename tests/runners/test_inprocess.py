@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from mpsearch.errors import DataError, StudyError
+from mpsearch.ranking import Candidate
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
 from mpsearch.runners.weights import KEPT, load_weights, save_weights, weights_file
@@ -350,6 +351,18 @@ def test_only_the_best_weights_are_kept(tiny_study, tiny_engine, monkeypatch):
     run(study, tiny_engine, 4, Silent())
     assert {path.name for path in study.folder.glob("*.npz")} == {f"trial-{r.number}.npz" for r in study.best(2)}
     assert KEPT >= 2
+
+
+def test_the_weights_of_what_is_believed_best_are_kept_as_well(tiny_study, tiny_engine, monkeypatch):
+    def lowest(study, count):
+        return [Candidate(record, (0.0,), (0.0,)) for record in study.best(None)[-1:]]
+
+    monkeypatch.setattr("mpsearch.runners.weights.KEPT", 1)
+    monkeypatch.setattr("mpsearch.runners.weights.ranked", lowest)
+    study = tiny_study()
+    run(study, tiny_engine, 4, Silent())
+    ends = study.best()[0], study.best(None)[-1]
+    assert {path.name for path in study.folder.glob("*.npz")} == {f"trial-{record.number}.npz" for record in ends}
 
 
 def test_weights_of_another_config_are_refused(tiny_study, tiny_engine):

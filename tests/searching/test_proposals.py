@@ -191,7 +191,7 @@ def test_gp_names_the_extra_that_it_needs(monkeypatch):
         (make_sampler, "nsga2", {"population_size": 1}, "nsga2 can't work with these options"),
         (make_pruner, "median", {"percentile": 2.0}, "median takes n_startup_trials"),
         (make_pruner, "percentile", {"percentile": 120.0}, "percentile can't work with these options"),
-        (make_pruner, "hard", {}, "pruner must be one of none, median, percentile, hyperband, wilcoxon"),
+        (make_pruner, "hard", {}, "pruner must be one of none, believed, median, percentile, hyperband, wilcoxon"),
     ],
 )
 def test_options_are_checked_against_what_the_method_takes(make, name, options, message):

@@ -12,10 +12,10 @@ PLACE = np.zeros(1, dtype=np.int64)
 def trainings(rng, truths, epochs=3, noise=0.006, slope=0.8, own=0.0005):
     """Trainings whose training metric says more than their validation metric does."""
     found = []
-    for truth in truths:
+    for number, truth in enumerate(truths):
         training = 0.9 + (truth - 0.8) / slope + own * rng.standard_normal(epochs)
         validation = truth + noise * rng.standard_normal(epochs)
-        found.append(Tried(PLACE, float(validation.max()), np.column_stack([training, validation])))
+        found.append(Tried(np.array([number]), float(validation.max()), np.column_stack([training, validation])))
     return found
 
 
@@ -37,9 +37,9 @@ def test_nothing_is_said_of_a_stopped_training_before_one_was_completed():
 def test_the_line_is_that_of_bayesian_regression():
     tried = trainings(np.random.default_rng(0), np.random.default_rng(1).normal(0.8, 0.01, 7))
     x, y = np.array([t.curve[:, 0].mean() for t in tried]), np.array([t.metric for t in tried])
-    late = [t.curve[1:, 1] for t in tried]
-    squares = WEIGHT * NOISE**2 + LUCK * sum(np.square(v - v.mean()).sum() for v in late)
-    luck = squares / (WEIGHT + len(tried))
+    late = np.array([t.curve[1:, 1] for t in tried])
+    left = late - late.mean(axis=1)[:, None] - late.mean(axis=0) + late.mean()
+    luck = (WEIGHT * NOISE**2 + LUCK * np.square(left).sum()) / (WEIGHT + 6 * 1)
     design = np.column_stack([np.ones(7), x - x.mean()])
     precision = np.diag([0.0, SLOPE_DEVIATION**-2])
     parameters = np.linalg.solve(
@@ -47,7 +47,8 @@ def test_the_line_is_that_of_bayesian_regression():
     )
     missed = y - design @ parameters
     scatter = (np.square(missed).sum() + WEIGHT * luck) / (6 + WEIGHT)
-    own = max(1 - luck / scatter, LEAST)
+    own = max(scatter - luck, luck * LEAST / (1 - LEAST))
+    own = own / (own + luck)
     assert steadied(tried) == pytest.approx(list(design @ parameters + own * missed), rel=1e-12)
 
 
@@ -73,3 +74,22 @@ def test_where_the_training_metric_says_nothing_each_keeps_its_own_metric():
     ]
     plain = np.array([t.metric for t in tried])
     assert np.abs(np.array(steadied(tried)) - plain).max() < 0.25 * np.abs(plain - plain.mean()).max()
+
+
+def test_a_config_that_was_trained_again_and_again_is_what_it_gave():
+    rng = np.random.default_rng(2)
+    tried = trainings(rng, rng.normal(0.8, 0.01, 10))
+    better = [Tried(tried[0].positions, tried[0].metric + 0.02, tried[0].curve) for _ in range(40)]
+    once, often = steadied([*tried, better[0]])[-1], steadied([*tried, *better])[-1]
+    assert abs(often - better[0].metric) < 0.5 * abs(once - better[0].metric)
+
+
+def test_a_training_metric_that_is_missing_or_no_number_gives_way():
+    logs = [{"accuracy": float("nan"), "val_accuracy": 0.6}, {"loss": 1.0}, {"accuracy": 0.9, "val_accuracy": 0.7}]
+    assert curve_of(logs, "accuracy").tolist() == [[0.6, 0.6], [0.9, 0.7]]
+
+
+def test_what_is_expected_stays_a_metric():
+    whole = [Tried(np.array([n]), 0.9 + 0.01 * n, np.full((2, 2), 0.9 + 0.01 * n)) for n in range(4)]
+    stopped = [Tried(np.array([9]), None, np.array([[x, x]])) for x in (-2.0, 3.0)]
+    assert steadied([*whole, *stopped])[4:] == [0.0, 1.0]
