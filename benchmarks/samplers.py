@@ -1,0 +1,118 @@
+"""Samplers against each other at the same number of epochs, on one space, by score and by what winners are worth.
+
+    python benchmarks/samplers.py digits --samplers auto auto:none tpe random nsga2 --epochs 60 --out samplers.json
+
+A sampler is written with its pruner, `auto:none`; alone it has its usual one. For each seed all samplers run, one after
+the other, on one engine, so with the same float weights and data, and learn nothing of each other. A run ends with the
+trial in which its epochs are spent. Its winner, the first of `study best`, is trained again with other seeds, and judged
+on the test split, which no search sees. `curve` has the best score after so many epochs; `hypervolume` is that of the
+metric and the costs of the objective. Not a timing, but for `seconds`: it may run beside other work.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+
+class Spent:
+    """Counts epochs, and remembers the best score after each trial."""
+
+    def __init__(self) -> None:
+        self.epochs, self.best = 0, 0.0
+        self.curve: list[tuple[int, float]] = []
+
+    def trial_started(self, number: int, config: Any) -> None: ...
+
+    def epoch_ended(self, number: int, epoch: int, logs: dict[str, float]) -> None:
+        self.epochs += 1
+
+    def trial_ended(self, record: Any) -> None:
+        if record.state.value == "complete":
+            self.best = max(self.best, record.score)
+        self.curve.append((self.epochs, self.best))
+
+
+def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> dict[str, Any]:
+    """One run: what it found, and what that is worth."""
+    from mpsearch.creation import provenance_of
+    from mpsearch.front import front_of
+    from mpsearch.methods import usual_pruner
+    from mpsearch.probing import probe
+    from mpsearch.ranking import ranked
+    from mpsearch.runners.inprocess import run
+    from mpsearch.searching.scoring import reference_config
+    from mpsearch.study import create_study
+
+    began, space, scoring = time.perf_counter(), engine.network.space, engine.scoring
+    name, _, pruner = sampler.partition(":")
+    pruner = pruner or usual_pruner(name, False)
+    made = provenance_of(engine.file, engine.data, space, seed, name, pruner, goal=scoring.goal)
+    study, spent = create_study(f"{name}-{pruner}-{seed}", made), Spent()
+    if name == "auto":
+        probe(study, engine)
+    while spent.epochs < epochs:
+        run(study, engine, study.finished + 1, spent)
+    seconds = time.perf_counter() - began
+    winner = ranked(study, 1)[0].record
+    delta, session, metric = winner.delta, engine.session(engine.task.training), engine.task.metric
+    tested = []
+    for again in range(finals):
+        engine.network.load_state(engine.train(winner.config, 10_000 + 100 * seed + again).state)
+        tested.append(session.evaluate(engine.data, engine.data.test)[metric] * (1 + delta))
+    complete, costs = study.best(None), [scoring.models[cost] for cost in scoring.goal.costs]
+    values = np.array([[cost(record.config) for cost in costs] for record in complete])
+    reference = [cost(reference_config(space.facts, scoring.cost.reference)) for cost in costs]
+    front = front_of([record.metric for record in complete], values, reference)
+    return {
+        "sampler": sampler,
+        "seed": seed,
+        "trials": study.finished,
+        "complete": len(complete),
+        "epochs": spent.epochs,
+        "seconds": seconds,
+        "best": spent.best,
+        "hypervolume": front.hypervolume,
+        "winner": winner.score,
+        "tested": tested,
+        "curve": spent.curve,
+    }
+
+
+def main() -> None:
+    """Run all of them and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("space")
+    parser.add_argument("--samplers", nargs="+", default=["auto", "auto:none", "tpe", "random", "nsga2"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--finals", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    from mpsearch.searching.engine import Engine
+    from mpsearch.spacefile import find_space_file, load_space_file
+
+    path, out = find_space_file(args.space), args.out and args.out.resolve()
+    engine, runs = Engine(load_space_file(path.resolve())), list[dict[str, Any]]()
+    result = {"space": path.name, "epochs": args.epochs, "runs": runs}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for seed in args.seeds:
+            for sampler in args.samplers:
+                runs.append(searched(engine, sampler, seed, args.epochs, args.finals))
+                shown = {key: value for key, value in runs[-1].items() if key != "curve"}
+                print(json.dumps({**shown, "tested": fmean(shown["tested"])}), file=sys.stderr, flush=True)
+                if out:
+                    out.write_text(json.dumps(result, indent=1))
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
