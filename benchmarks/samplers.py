@@ -5,8 +5,8 @@
 A sampler is written with its pruner, `auto:none`; alone it has its usual one. For each seed all samplers run, one after
 the other, on one engine, so with the same float weights and data, and learn nothing of each other. A run ends with the
 trial in which its epochs are spent. Its winner, the first of `study best`, is trained again with other seeds, and
-judged on the test split, which no search sees. `curve` has the best score after so many epochs; `hypervolume` is that of the
-metric and the costs of the objective. Not a timing, but for `seconds`: it may run beside other work.
+judged on the test split, which no search sees. `curve` has the best score after so many epochs; `hypervolume` is that
+of the metric and the costs of the objective. Not a timing, but for `seconds`: it may run beside other work.
 """
 
 import argparse
