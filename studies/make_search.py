@@ -2,9 +2,10 @@
 
     python benchmarks/vs_autoqkeras.py --traces FOLDER --out studies/search/vs_autoqkeras.json
     python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
+    python benchmarks/samplers.py digits --out studies/search/samplers_digits.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{signals}`.
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{signals}`, `{samplers_digits}`.
 """
 
 import argparse
@@ -94,6 +95,32 @@ def signals_table(result: dict[str, Any]) -> str:
     ).replace("with the other's again", "with the same of the other")
 
 
+def samplers_table(result: dict[str, Any]) -> str:
+    """A row for each sampler: means over seeds, and how much its winner is worth beyond that of TPE, seed by seed."""
+    worth = {(run["sampler"], run["seed"]): statistics.fmean(run["tested"]) for run in result["runs"]}
+    rows = []
+    for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
+        own = [run for run in result["runs"] if run["sampler"] == sampler]
+        beyond = [
+            worth[sampler, run["seed"]] - worth["tpe", run["seed"]] for run in own if ("tpe", run["seed"]) in worth
+        ]
+
+        def mean(name: str, runs: list[dict[str, Any]] = own) -> float:
+            return statistics.fmean(run[name] for run in runs)
+
+        rows.append(
+            {
+                "sampler": sampler,
+                "trials, of them complete": f"{mean('trials'):.0f}, {mean('complete'):.0f}",
+                "best score": f"{mean('best'):.4f}",
+                "hypervolume": f"{mean('hypervolume'):.4f}",
+                "winner trained again, test": f"{statistics.fmean(worth[sampler, run['seed']] for run in own):.4f}",
+                "beyond TPE's, by seed": ", ".join(f"{value:+.4f}" for value in beyond) if sampler != "tpe" else "",
+            }
+        )
+    return table(rows)
+
+
 def draw(result: dict[str, Any], target: Path) -> None:
     """Draw the best score over wall time, of each run."""
     plt.rcParams["svg.hashsalt"] = "search"
@@ -125,6 +152,8 @@ def page(folder: Path) -> str:
     text = (folder / "about.md").read_text()
     runs = json.loads((folder / "vs_autoqkeras.json").read_text())
     signals = json.loads((folder / "signals.json").read_text())
+    for file in folder.glob("samplers_*.json"):
+        text = text.replace(f"{{{file.stem}}}", samplers_table(json.loads(file.read_text())))
     return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))
 
 
