@@ -9,15 +9,27 @@ import pytest
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
 
 
-@pytest.fixture(scope="module")
-def make_results():
-    spec = importlib.util.spec_from_file_location("make_results", STUDIES / "make_results.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, STUDIES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("folder", sorted(p.parent for p in STUDIES.glob("*/about.md")), ids=lambda folder: folder.name)
+@pytest.fixture(scope="module")
+def make_results():
+    return script("make_results")
+
+
+def test_the_page_on_the_search_is_that_of_the_committed_figures():
+    assert script("make_search").page(STUDIES / "search") == (STUDIES / "search" / "RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(p.parent for p in STUDIES.glob("*/about.md") if (p.parent / "records.json").exists()),
+    ids=lambda folder: folder.name,
+)
 def test_the_committed_pages_are_those_of_the_committed_records(make_results, folder):
     study = json.loads((folder / "records.json").read_text())
     front = folder / "front.json"
