@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 Curve = list[dict[str, float]]
+SAMPLES = 2000  # of the bootstrap
 
 
 def trainings(path: Path, count: int, seed: int) -> list[dict[str, Any]]:
@@ -97,6 +98,23 @@ def summary(rows: list[dict[str, Any]], metric: str) -> dict[str, dict[str, floa
     }
 
 
+def beyond(rows: list[dict[str, Any]], metric: str, name: str, other: str) -> dict[str, Any]:
+    """How much more a number says of the other training's test metric than another one does: a bootstrap of configs."""
+    one, two = (numbers_of([row["trainings"][n] for row in rows], metric) for n in range(2))
+    rng, differences = np.random.default_rng(0), []
+    for _ in range(SAMPLES):
+        drawn = rng.integers(0, len(rows), len(rows))
+
+        def across(number: str, drawn: np.ndarray = drawn) -> float:
+            pairs = ((one[number], two["test"]), (two[number], one["test"]))
+            return sum(float(np.corrcoef(a[drawn], b[drawn])[0, 1]) for a, b in pairs) / 2
+
+        differences.append(across(name) - across(other))
+    low, high = np.percentile(differences, [5, 95])
+    share = float(np.mean(np.array(differences) > 0))
+    return {"of": name, "and": other, "90 % interval": [float(low), float(high)], "more": share, "samples": SAMPLES}
+
+
 def main() -> None:
     """Train, or read what was trained, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,7 +135,13 @@ def main() -> None:
             os.chdir(folder)
             rows = trainings(path, args.configs, args.seed)
         args.out = out
-    text = json.dumps({"configs": len(rows), "signals": summary(rows, args.metric), "rows": rows}, indent=1)
+    found = {
+        "configs": len(rows),
+        "signals": summary(rows, args.metric),
+        "difference": beyond(rows, args.metric, "training metric, epoch 1", "best validation metric"),
+        "rows": rows,
+    }
+    text = json.dumps(found, indent=1)
     if args.out:
         args.out.write_text(text)
     print(text)

@@ -1,10 +1,7 @@
 """Search from Python: what the commands do, with objects in place of a space file."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +20,17 @@ from mpsearch.creation import (
     resolve,
     uniform_config,
 )
-from mpsearch.data import Data, Split
-from mpsearch.describe import describe
+from mpsearch.data import Data
 from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 from mpsearch.export.keras_file import Verification, export_keras
 from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
-from mpsearch.floatmodel import architecture, float_model, keep_weights
+from mpsearch.floatmodel import float_model
 from mpsearch.goal import Objective
 from mpsearch.importance import Importances, importances
 from mpsearch.methods import AUTO, Value, usual_pruner
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
-from mpsearch.network.graph import functional
 from mpsearch.objective import ForgivingFactor
+from mpsearch.objects import file_of, task_of
 from mpsearch.probing import prepare, probe
 from mpsearch.progress import EpochProgress, RunProgress
 from mpsearch.queueing import config_from_mapping
@@ -52,9 +48,9 @@ from mpsearch.searching.scoring import Scoring
 from mpsearch.sensitivities import SAMPLES, Sensitivity, are_known
 from mpsearch.solving import Solved, solved
 from mpsearch.space import ResolvedSpace, Space
-from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile
+from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study, create_study, open_study, study_names
-from mpsearch.task import Loss, Task, Training
+from mpsearch.task import Loss, Training
 
 if TYPE_CHECKING:
     import pandas
@@ -132,8 +128,8 @@ def search(
     """
     ends = _limits(trials, timeout, until_score, patience)
     _check_jobs(jobs)
-    task = _task(model, data, training, float_training, finetuning, loss, metric, further_metrics, weights)
-    file = _file(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
+    task = task_of(model, data, training, float_training, finetuning, loss, metric, further_metrics, weights)
+    file = file_of(task, space, model, forgiving or ForgivingFactor(), reference or ReferenceBits())
     name = name or str(model.name if isinstance(model, keras.Model) else getattr(model, "__name__", "study"))
     chosen = {
         "sampler": sampler,
@@ -468,98 +464,6 @@ def _row(record: TrialRecord) -> dict[str, Any]:
         "cause": record.cause,
         **({} if record.config is None else {site: spec.bits for site, spec in record.config.items()}),
     }
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Makes copies of a model that was given.
-
-    Attributes:
-        model: whose layers and weights they have.
-    """
-
-    model: keras.Model
-
-    def __call__(self) -> keras.Model:
-        copy = keras.models.clone_model(self.model)
-        copy.set_weights(self.model.get_weights())
-        return copy
-
-
-def _task(
-    model: keras.Model | Callable[[], keras.Model],
-    data: Data | tuple[Any, ...],
-    training: Training | None,
-    float_training: Training | None,
-    finetuning: Training | None,
-    loss: Loss,
-    metric: str,
-    further_metrics: tuple[str, ...],
-    weights: str | Path | None,
-) -> Task:
-    loaded = _data(data)
-    make: Callable[[], keras.Model] = model
-    if isinstance(model, keras.Model):
-        functional(model)  # refuses what can't be copied
-        make = _Given(model)
-        if weights is None and float_training is None:
-            weights = keep_weights(model)
-    return Task(
-        model=make,
-        data=lambda: loaded,
-        weights=weights,
-        training=training or Training(),
-        float_training=float_training,
-        finetuning=finetuning,
-        loss=loss,
-        metric=metric,
-        further_metrics=further_metrics,
-    )
-
-
-def _data(data: Data | tuple[Any, ...]) -> Data:
-    if isinstance(data, Data):
-        return data
-    if not isinstance(data, tuple) or len(data) not in (4, 6):
-        size = f" of {len(data)}" if isinstance(data, tuple) else ""
-        raise ConfigError(
-            "`data` must be a Data, or (x_train, y_train, x_validation, y_validation[, x_test, y_test]), but got "
-            f"{type(data).__name__}{size}"
-        )
-    splits = [Split(*data[i : i + 2]) for i in range(0, len(data), 2)]
-    return Data(splits[0], splits[1], splits[2] if len(splits) == 3 else None)
-
-
-def _file(
-    task: Task,
-    space: Space,
-    model: keras.Model | Callable[[], keras.Model],
-    forgiving: ForgivingFactor,
-    reference: ReferenceBits,
-) -> SpaceFile:
-    """What stands for a space file: its text says what the objects are, as far as that can be told."""
-    described = {
-        "model": _digest(json.dumps(architecture(functional(model)), sort_keys=True).encode())
-        if isinstance(model, keras.Model)
-        else describe(model),
-        "weights": None if task.weights is None else Path(task.weights).name,
-        "prepare": describe(task.data().prepare),
-        "training": describe(task.training),
-        "float_training": describe(task.float_training),
-        "finetuning": describe(task.finetuning),
-        "loss": describe(task.loss),
-        "metric": task.metric,
-        **({"further_metrics": list(task.further_metrics)} if task.further_metrics else {}),
-        "space": describe(space),
-        "forgiving": describe(forgiving),
-        "reference": describe(reference),
-    }
-    text = json.dumps(described, indent=1, sort_keys=True, default=str)
-    return SpaceFile(PYTHON_OBJECTS, text, task, space, forgiving, reference)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _known(storage: str | None) -> list[str]:

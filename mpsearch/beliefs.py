@@ -12,8 +12,9 @@ import numpy as np
 from mpsearch.config import Config
 from mpsearch.searching.guesses import Tried
 from mpsearch.searching.guided import learnt
-from mpsearch.searching.surrogate import Surrogate
-from mpsearch.sensitivities import Sensitivity, kept, prior_of
+from mpsearch.searching.surrogate import Prior, Surrogate
+from mpsearch.sensitivities import Sensitivity, kept, known, prior_of
+from mpsearch.space import ResolvedSpace
 from mpsearch.study import Study
 
 
@@ -68,15 +69,27 @@ def beliefs_of(study: Study, trained: Sequence[Trained]) -> Beliefs | None:
         study: with the sensitivities.
         trained: its trainings; those of configs with specs outside the menus teach nothing.
     """
-    rows = tuple(kept(study).values())
+    rows = list(kept(study).values())
     prior = prior_of(study, rows) if rows else None
-    if prior is None:
-        return None
+    return None if prior is None else _beliefs(rows, prior, trained)
+
+
+def beliefs_in(study: Study, space: ResolvedSpace, trained: Sequence[Trained]) -> Beliefs:
+    """The same, with the rows in the order of a space's choices.
+
+    Raises:
+        StudyError: the sensitivities aren't known, or the space isn't the study's.
+    """
+    return _beliefs(*known(study, space), trained)
+
+
+def _beliefs(rows: Sequence[Sensitivity], prior: Prior, trained: Sequence[Trained]) -> Beliefs:
     usable = [t for t in trained if is_on_menus(rows, t.config)]
     positions = places(rows, [t.config for t in usable])
     tried = [Tried(place, t.metric, t.curve) for place, t in zip(positions, usable, strict=True)]
     learnt_from, metrics = learnt(tried)
-    return Beliefs(rows, Surrogate([row.damages for row in rows], prior, learnt_from, metrics), len(metrics))
+    surrogate = Surrogate([row.damages for row in rows], prior, learnt_from, metrics)
+    return Beliefs(tuple(rows), surrogate, len(metrics))
 
 
 def is_on_menus(rows: Sequence[Sensitivity], config: Config) -> bool:

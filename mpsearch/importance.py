@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mpsearch.beliefs import beliefs_of
-from mpsearch.errors import StudyError
+from mpsearch.beliefs import beliefs_in
 from mpsearch.ranking import trainings
 from mpsearch.searching.arrays import SpecArrays
-from mpsearch.sensitivities import known
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
@@ -64,10 +62,7 @@ def importances(study: Study, file: SpaceFile, space: ResolvedSpace) -> Importan
     Raises:
         StudyError: the sensitivities aren't known, or the choices have changed.
     """
-    known(study, space)
-    beliefs = beliefs_of(study, trainings(study))
-    if beliefs is None:
-        raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
+    beliefs = beliefs_in(study, space, trainings(study))
     costs = costs_of(file, space.facts, study.goal, tuple(study.goal.costs))
     widest = space.positions([space.dearest(lambda site, spec: spec.bits)])
     positions = widest.repeat(1 + len(space.choices), axis=0)

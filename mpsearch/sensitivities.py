@@ -94,8 +94,8 @@ def are_known(study: Study, space: ResolvedSpace) -> bool:
     return found.keys() >= choices and prior_of(study, list(found.values())) is not None
 
 
-def known(study: Study, space: ResolvedSpace) -> list[Sensitivity]:
-    """The sensitivities of all choices of a space, in its order.
+def known(study: Study, space: ResolvedSpace) -> tuple[list[Sensitivity], Prior]:
+    """The sensitivities of all choices of a space, in its order, and what is believed before the first trial.
 
     Raises:
         StudyError: some aren't known, or the space isn't the study's.
@@ -104,10 +104,12 @@ def known(study: Study, space: ResolvedSpace) -> list[Sensitivity]:
         raise StudyError(f"the choices of `{study.name}` changed: undo the change, or create a new study with --name")
     found = kept(study)
     missing = [choice.name for choice in space.choices if choice.name not in found]
-    if missing:
-        which = "the sensitivities" if len(missing) == len(space.choices) else f"{len(missing)} sensitivities"
+    prior = None if missing else prior_of(study, list(found.values()))
+    if prior is None:
+        some = 0 < len(missing) < len(space.choices)
+        which = f"{len(missing)} sensitivities" if some else "the sensitivities"
         raise StudyError(f"{which} of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
-    return [found[choice.name] for choice in space.choices]
+    return [found[choice.name] for choice in space.choices], prior
 
 
 def guide_of(study: Study, space: ResolvedSpace, scoring: Scoring) -> Guide:
@@ -116,10 +118,7 @@ def guide_of(study: Study, space: ResolvedSpace, scoring: Scoring) -> Guide:
     Raises:
         StudyError: these aren't known.
     """
-    rows = known(study, space)
-    prior = prior_of(study, rows)
-    if prior is None:
-        raise StudyError(f"the sensitivities of `{study.name}` aren't known yet: mpsearch sensitivity {study.name}")
+    rows, prior = known(study, space)
     return Guide(space, scoring, [row.damages for row in rows], prior)
 
 

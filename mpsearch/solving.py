@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpsearch.beliefs import beliefs_in
 from mpsearch.config import Config
 from mpsearch.costs.model import Cost
 from mpsearch.costs.sizes import parse_size
@@ -14,11 +15,7 @@ from mpsearch.errors import ConfigError
 from mpsearch.goal import split_limits
 from mpsearch.ranking import trainings
 from mpsearch.searching.budgets import Budget
-from mpsearch.searching.guesses import Tried
-from mpsearch.searching.guided import learnt
-from mpsearch.searching.scoring import Scoring
 from mpsearch.searching.selection import Selector
-from mpsearch.sensitivities import guide_of
 from mpsearch.space import ResolvedSpace
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
@@ -74,12 +71,8 @@ def solved(study: Study, file: SpaceFile, space: ResolvedSpace, limits: Sequence
             own.get(cost.name, math.inf))
         for cost in costs
     ]  # fmt: skip
-    guide = guide_of(study, space, Scoring.of(file, space.facts, study.goal))
-    known = [trained for trained in trainings(study) if trained.config in space]
-    places = space.positions(trained.config for trained in known)
-    tried = [Tried(place, t.metric, t.curve) for place, t in zip(places, known, strict=True)]
-    surrogate = guide.surrogate(tried)
-    belief = surrogate.mean()
+    beliefs = beliefs_in(study, space, trainings(study))
+    belief = beliefs.surrogate.mean()
     started, budget = time.perf_counter(), Budget(space, costs, most)
     found = Selector(space, belief.losses).within(costs, most)
     if found is None:  # or none was found: what is repaired is inside, or there is none inside
@@ -94,7 +87,7 @@ def solved(study: Study, file: SpaceFile, space: ResolvedSpace, limits: Sequence
         tuple(cost(config) for cost in costs),
         tuple(most),
         float(belief.predict(row)[0]),
-        float(surrogate.deviation(row)[0]),
-        len(learnt(tried)[1]),
+        float(beliefs.surrogate.deviation(row)[0]),
+        beliefs.trainings,
         seconds,
     )

@@ -3,9 +3,11 @@
     python benchmarks/vs_autoqkeras.py --traces FOLDER --out studies/search/vs_autoqkeras.json
     python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
     python benchmarks/samplers.py digits --out studies/search/samplers_digits.json
+    python benchmarks/shared_weights.py resnet8 --trained … > studies/search/shared_weights.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{signals}`, `{samplers_digits}`.
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{samplers_digits}`, `{signals}`,
+`{shared_weights}`.
 """
 
 import argparse
@@ -121,6 +123,25 @@ def samplers_table(result: dict[str, Any]) -> str:
     return table(rows)
 
 
+def sharing_table(result: dict[str, Any]) -> str:
+    """A row for each epoch of the shared training."""
+    return table(
+        [
+            {
+                "epochs with random widths": str(row["epoch"]),
+                "takes": f"{row['seconds of training']:.0f} s",
+                **{
+                    f"τ of {what}, {of}": f"{row[what][key]:.2f}"
+                    for what in ("sensitivities", "shared weights")
+                    for key, of in (("all", f"all {result['configs']}"), ("near", f"the best {result['near']}"))
+                },
+                "a config": f"{row['seconds of a config']:.1f} s",
+            }
+            for row in result["rows"]
+        ]
+    )
+
+
 def draw(result: dict[str, Any], target: Path) -> None:
     """Draw the best score over wall time, of each run."""
     plt.rcParams["svg.hashsalt"] = "search"
@@ -152,6 +173,8 @@ def page(folder: Path) -> str:
     text = (folder / "about.md").read_text()
     runs = json.loads((folder / "vs_autoqkeras.json").read_text())
     signals = json.loads((folder / "signals.json").read_text())
+    sharing = json.loads((folder / "shared_weights.json").read_text())
+    text = text.replace("{shared_weights}", sharing_table(sharing))
     for file in folder.glob("samplers_*.json"):
         text = text.replace(f"{{{file.stem}}}", samplers_table(json.loads(file.read_text())))
     return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))

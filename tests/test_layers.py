@@ -69,6 +69,7 @@ TABLE = (
     ("baselines", "analysis", "export", "report"),
     ("models", "datasets"),
     ("progress",),
+    ("objects",),
     ("cli", "api"),
     ("__init__",),  # the public names
 )

@@ -184,7 +184,7 @@ def test_a_budget_is_answered_without_training(tiny_engine, tiny_study):
     assert dict(zip([c.name for c in answer.costs], answer.most, strict=True)) == {"flash": 900.0, "bits": 20000.0}
     assert all(value <= most for value, most in zip(answer.values, answer.most, strict=True))
     assert answer.trainings == 0
-    damages = [row.damages for row in known(study, space)]
+    damages = [row.damages for row in known(study, space)[0]]
 
     def damage(config: Config) -> float:
         return sum(float(d[p]) for d, p in zip(damages, space.positions([config])[0], strict=True))
