@@ -5,19 +5,21 @@
 
 from functools import partial
 
-from mpsearch import Space, Task, Training, bits, datasets, models
+from mpsearch import Space, Task, Training, bits, datasets, models, schedules
 
 task = Task(
     model=models.mbv2,
     weights=None,  # `mpsearch train mbv2.py` trains and keeps them
     data=partial(datasets.cifar10_vww, train=10_000, validation=2_000),
-    training=Training(epochs=3, batch_size=32, optimizer="adam", learning_rate=1e-4, subset=2_500),
+    training=Training(epochs=5, batch_size=32, optimizer="adam", learning_rate=1e-4, subset=2_500),
     float_training=Training(
-        epochs=8, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-3 * 0.7**epoch, patience=4
+        epochs=100,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=schedules.steps({0: 1e-3, 20: 5e-4, 30: 2.5e-4}),
+        patience=20,
     ),
-    finetuning=Training(
-        epochs=30, batch_size=32, optimizer="adam", learning_rate=lambda epoch: 1e-4 * 0.95**epoch, patience=8
-    ),
+    finetuning=Training(epochs=100, batch_size=32, optimizer="adam", learning_rate=2.5e-4, patience=15),
 )
 
 space = Space(
