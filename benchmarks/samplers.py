@@ -2,7 +2,8 @@
 
     python benchmarks/samplers.py digits --samplers auto auto:none tpe random nsga2 --epochs 60 --out samplers.json
 
-A sampler is written with its pruner, `auto:none`; alone it has its usual one. For each seed all samplers run, one after
+A sampler is written with its pruner, `auto:none`; alone it has its usual one. `auto@sensitivities` is the sampler
+without that part, see `PARTS`. For each seed all samplers run, one after
 the other, on one engine, so with the same float weights and data, and learn nothing of each other. A run ends with the
 trial in which its epochs are spent. Its winner, the first of `study best`, is trained again with other seeds, and
 judged on the test split, which no search sees. `curve` has the best score after so many epochs; `hypervolume` is that
@@ -15,9 +16,12 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -40,6 +44,54 @@ class Spent:
         self.curve.append((self.epochs, self.best))
 
 
+def _alike(patch: Any, study: Any, engine: Any) -> None:
+    """Every choice is believed to be as sensitive as the others."""
+    from mpsearch.sensitivities import keep, kept
+
+    rows = list(kept(study).values())
+    means = {
+        length: np.mean([row.divergences for row in rows if len(row.specs) == length], axis=0)
+        for length in {len(row.specs) for row in rows}
+    }
+    for row in rows:
+        keep(study, replace(row, divergences=tuple(map(float, means[len(row.specs)]))))
+
+
+def _unsteadied(patch: Any, study: Any, engine: Any) -> None:
+    """Trainings teach their best validation metrics, and nothing where they were stopped."""
+    patch("mpsearch.searching.guided.steadied", lambda tried: [t.metric for t in tried])
+
+
+def _deaf(patch: Any, study: Any, engine: Any) -> None:
+    """Proposals come from sensitivities alone."""
+    choices = len(engine.network.space.choices)
+    patch("mpsearch.searching.guided.learnt", lambda tried: (np.zeros((0, choices), dtype=np.int64), []))
+
+
+def _unselected(patch: Any, study: Any, engine: Any) -> None:
+    """The climb starts at random configs, not at exact selections for budgets."""
+    space = engine.network.space
+
+    def ladder(self: Any, cost: Any, count: int, costs: Any = (), most: Any = ()) -> list[np.ndarray]:
+        return list(space.draw(np.random.default_rng(count), count))
+
+    patch("mpsearch.searching.selection.Selector.ladder", ladder)
+
+
+def _shy(patch: Any, study: Any, engine: Any) -> None:
+    """Proposals go by the mean of what is believed, with no draws."""
+    patch("mpsearch.searching.guided.BOLDNESS", 0.0)
+
+
+PARTS = {
+    "sensitivities": _alike,
+    "steadying": _unsteadied,
+    "learning": _deaf,
+    "selection": _unselected,
+    "draws": _shy,
+}
+
+
 def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> dict[str, Any]:
     """One run: what it found, and what that is worth."""
     from mpsearch.creation import provenance_of
@@ -52,14 +104,18 @@ def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> 
     from mpsearch.study import create_study
 
     began, space, scoring = time.perf_counter(), engine.network.space, engine.scoring
-    name, _, pruner = sampler.partition(":")
+    name, _, without = sampler.partition("@")
+    name, _, pruner = name.partition(":")
     pruner = pruner or usual_pruner(name, False)
     made = provenance_of(engine.file, engine.data, space, seed, name, pruner, goal=scoring.goal)
-    study, spent = create_study(f"{name}-{pruner}-{seed}", made), Spent()
+    study, spent = create_study(sampler.translate({ord(c): "-" for c in ":@"}) + f"-{seed}", made), Spent()
     if name == "auto":
         probe(study, engine)
-    while spent.epochs < epochs:
-        run(study, engine, study.finished + 1, spent)
+    with ExitStack() as stack:
+        if without:
+            PARTS[without](lambda place, value: stack.enter_context(mock.patch(place, value)), study, engine)
+        while spent.epochs < epochs:
+            run(study, engine, study.finished + 1, spent)
     seconds = time.perf_counter() - began
     winner = ranked(study, 1)[0].record
     delta, session, metric = winner.delta, engine.session(engine.task.training), engine.task.metric

@@ -35,8 +35,8 @@ def make_goal(
         objective: "score" or "pareto".
         costs: names of costs; default: bits.
         limits: as they are typed, `flash=2MB` or `accuracy=0.8`.
-        profile: of the hardware: name or file. Its memory becomes limits where none are given, and widths that it
-            can't multiply are ruled out.
+        profile: of the hardware: name or file. Its memory becomes limits where none are given, and pairs of widths
+            that it can't multiply are ruled out; `SpaceFile.on_device` takes those in no pair off the menus.
         latency_table: CSV file of measured layers.
 
     Raises:

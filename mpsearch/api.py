@@ -145,6 +145,8 @@ def search(
     aims = (objective or "score", costs, typed, profile, table)
     if name in _known(storage):
         study = open_study(name, storage)
+        file = file.on_device(study.goal.profile)
+        resolved = file.space.resolve(resolved.facts)
         for key, value in chosen.items():
             was = getattr(study.provenance, key)
             if value is not None and value != was:
@@ -155,6 +157,8 @@ def search(
             raise StudyError(f"the study `{name}` looks for something else ({study.goal}): give another name")
     else:
         goal = make_goal(file, resolved, *aims)
+        file = file.on_device(goal.profile)
+        resolved = file.space.resolve(resolved.facts)
         budget, _ = reachable(file, resolved, goal)
         sampling = sampler or AUTO
         pruning = pruner or usual_pruner(sampling, goal.objective is Objective.PARETO)

@@ -14,7 +14,7 @@ DIFFERENCE_LINES = 40
 
 
 def space_file_of(study: Study) -> SpaceFile:
-    """The space file that a study was made of, as it is now.
+    """The space file that a study was made of, as it is now, with widths that the study's device can use.
 
     Raises:
         StudyError: it isn't where it was, or there never was one.
@@ -25,12 +25,13 @@ def space_file_of(study: Study) -> SpaceFile:
             f"mpsearch.search(…, name={study.name!r})"
         )
     try:
-        return load_space_file(find_space_file(study.provenance.space_path))
+        file = load_space_file(find_space_file(study.provenance.space_path))
     except DataMissingError as error:
         raise StudyError(
             f"the space file of `{study.name}` isn't where it was: put it back, or run from the folder in which the "
             f"study was created ({error})"
         ) from error
+    return file.on_device(study.goal.profile)
 
 
 def check_file(study: Study, file: SpaceFile, accept: bool = False) -> None:

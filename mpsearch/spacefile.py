@@ -3,15 +3,16 @@
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mpsearch.beside import PrivatePackage
 from mpsearch.costs.bits import ReferenceBits
+from mpsearch.costs.profile import Profile
 from mpsearch.errors import DataMissingError, MpsearchError, SpaceError
 from mpsearch.objective import ForgivingFactor
-from mpsearch.space import Space
+from mpsearch.space import Multiplier, Space
 from mpsearch.task import Task
 
 NAMES: dict[str, type] = {"task": Task, "space": Space, "forgiving": ForgivingFactor, "reference": ReferenceBits}
@@ -51,6 +52,12 @@ class SpaceFile:
         for path, content in sorted(self.modules.items()):
             digest.update(f"\0{path}\0{content}".encode())
         return digest.hexdigest()[:16]
+
+    def on_device(self, profile: Profile | None) -> "SpaceFile":
+        """The same with a space of widths that a device can use; itself where all are, or none is known of it."""
+        if profile is None or not profile.pairs:
+            return self
+        return replace(self, space=self.space.on_device(Multiplier(profile.name, profile.pairs)))
 
 
 def space_folders() -> tuple[Path, ...]:

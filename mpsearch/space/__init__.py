@@ -6,7 +6,8 @@ and gives a `ResolvedSpace`: the exact set of configs, which can be counted, lis
 
 from mpsearch.space.choices import Choice, Comparison, Limit
 from mpsearch.space.description import Description
+from mpsearch.space.devices import Multiplier
 from mpsearch.space.resolved import ResolvedSpace
 from mpsearch.space.stating import Space
 
-__all__ = ["Choice", "Comparison", "Description", "Limit", "ResolvedSpace", "Space"]
+__all__ = ["Choice", "Comparison", "Description", "Limit", "Multiplier", "ResolvedSpace", "Space"]

@@ -12,6 +12,7 @@ from mpsearch.patterns import Pattern, Selector, Where
 from mpsearch.space.algebra import hull, intersection
 from mpsearch.space.choices import Comparison
 from mpsearch.space.description import Description
+from mpsearch.space.devices import Multiplier, usable
 from mpsearch.space.resolved import ResolvedSpace
 from mpsearch.space.resolving import resolve
 from mpsearch.space.statements import (
@@ -66,6 +67,7 @@ class Space:
     batch_norm: str = "keep"
     _statements: list[Statement] = field(default_factory=list, repr=False)
     _combined: "tuple[tuple[str, Space], ...]" = field(default=(), repr=False)
+    _multiplier: Multiplier | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for role in Role:
@@ -246,6 +248,10 @@ class Space:
         """
         return self._combine("union", other)
 
+    def on_device(self, multiplier: Multiplier) -> "Space":
+        """A space without the widths that a device can't use; see `usable`."""
+        return replace(self._copy(), _multiplier=multiplier)
+
     def resolve(self, facts: ModelFacts) -> ResolvedSpace:
         """The exact space for a model.
 
@@ -256,7 +262,7 @@ class Space:
         for verb, other in self._combined:
             combine = intersection if verb == "narrow" else hull
             resolved = combine(resolved, other.resolve(facts))
-        return resolved
+        return resolved if self._multiplier is None else usable(resolved, self._multiplier)
 
     def describe(self, facts: ModelFacts) -> Description:
         """The space for a model as a table (`str`) and as plain data (`to_json`).

@@ -1,0 +1,90 @@
+"""Spaces of widths that a device can use, against the cost that counts what it can't."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpsearch.costs.pairs import UnsupportedProducts
+from mpsearch.costs.profile import Profile
+from mpsearch.errors import SpaceError
+from mpsearch.facts import OperationFacts, ProductFacts
+from mpsearch.menu import bits
+from mpsearch.space import Multiplier, Space
+from tests.costs.nets import two_layers
+
+FACTS = two_layers()
+CMSIS = ((4, 8), (8, 8), (8, 16))
+WIDTHS = (2, 4, 8, 16)
+
+some_pairs = st.sets(st.tuples(st.sampled_from(WIDTHS), st.sampled_from(WIDTHS)), min_size=1, max_size=4).map(tuple)
+some_widths = st.sets(st.sampled_from(WIDTHS), min_size=1).map(lambda found: bits(*sorted(found)))
+
+
+@st.composite
+def spaces(draw):
+    space = Space(kernel=draw(some_widths), bias=bits(8, 16), activation=draw(some_widths))
+    if draw(st.booleans()):
+        space.tie("*", roles=[draw(st.sampled_from(["kernel", "activation"]))])
+    if draw(st.booleans()):
+        space.limit("kernel", draw(st.sampled_from(["<=", "==", ">"])), "input")
+    if draw(st.booleans()):
+        space.skip("b", roles=["activation"])
+    return space
+
+
+def supported(space, pairs):
+    """The configs that the device can compute; none where the space contradicts itself."""
+    count = UnsupportedProducts(FACTS, Profile("mine", pairs=pairs))
+    try:
+        return {config.fingerprint for config in space.resolve(FACTS) if count(config) == 0}
+    except SpaceError:
+        return set()
+
+
+@given(spaces(), some_pairs)
+def test_no_config_that_the_device_can_compute_is_lost(space, pairs):
+    before = supported(space, pairs)
+    narrowed = space.on_device(Multiplier("mine", pairs))
+    assert supported(narrowed, pairs) == before
+    if before:
+        found = narrowed.resolve(FACTS)
+        kernels, maps = ({pair[side] for pair in pairs} for side in (0, 1))
+        for site in ("a/kernel", "b/kernel"):
+            assert set(found.menus[site].widths) <= kernels
+        for site in ("input/activation", "a/activation"):
+            assert set(found.menus[site].widths) <= maps
+
+
+def test_only_what_a_kernel_reads_is_narrowed_and_the_space_says_so():
+    space = Space(kernel=bits(4, 8, 16), bias=bits(16, 31), activation=bits(4, 8, 16))
+    found = space.on_device(Multiplier("STM32L4R9", CMSIS)).resolve(FACTS)
+    assert {site: menu.widths for site, menu in found.menus.items()} == {
+        "input/activation": (8, 16),
+        "a/kernel": (4, 8),
+        "a/bias": (16, 31),
+        "a/activation": (8, 16),
+        "b/kernel": (4, 8),
+        "b/activation": (4, 8, 16),
+    }
+    assert space.resolve(FACTS).size == 3**5 * 2
+    assert found.size == 2**5 * 3
+    assert found.remarks == (
+        "STM32L4R9 multiplies kernels of 4, 8 bits with feature maps of 8, 16: other widths are taken off the menus of "
+        "4 choices",
+    )
+    everything = space.on_device(Multiplier("any", tuple((a, b) for a in WIDTHS for b in WIDTHS))).resolve(FACTS)
+    assert everything == space.resolve(FACTS)
+
+
+def test_a_menu_without_a_usable_width_is_refused_with_what_would_do():
+    space = Space(kernel=bits(2, 3), activation=bits(8))
+    with pytest.raises(SpaceError, match="STM32L4R9 can use 4, 8 bits for `a/kernel`, but the menu is 2/3 auto: put"):
+        space.on_device(Multiplier("STM32L4R9", CMSIS)).resolve(FACTS)
+    twice = ProductFacts("a/activation", ("input/activation",), 24, 6)  # elsewhere a kernel reads `a/activation`
+    dot = OperationFacts("c", "Dot", ("a",), ("b",), products=(twice,))
+    facts = replace(FACTS, operations=(*FACTS.operations, dot))
+    space = Space(kernel=bits(4, 8, 16), activation=bits(4, 8, 16))
+    with pytest.raises(SpaceError, match="no width that mine can use suits all products in which `a/activation` take"):
+        space.on_device(Multiplier("mine", ((4, 8), (4, 16)))).resolve(facts)
