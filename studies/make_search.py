@@ -4,10 +4,11 @@
     python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
     python benchmarks/samplers.py digits --out studies/search/samplers_digits.json
     python benchmarks/shared_weights.py resnet8 --trained … > studies/search/shared_weights.json
+    python benchmarks/ceiling.py --trainings studies/search/trainings.json --out studies/search/ceiling.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{samplers_digits}`, `{signals}`,
-`{shared_weights}`.
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{samplers_resnet8}` and `{parts_resnet8}`, the
+same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`.
 """
 
 import argparse
@@ -97,14 +98,22 @@ def signals_table(result: dict[str, Any]) -> str:
     ).replace("with the other's again", "with the same of the other")
 
 
-def samplers_table(result: dict[str, Any]) -> str:
-    """A row for each sampler: means over seeds, and how much its winner is worth beyond that of TPE, seed by seed."""
+def samplers_table(result: dict[str, Any], parts: bool = False) -> str:
+    """A row for each sampler: means over seeds, and how much its winner is worth beyond that of another, by seed.
+
+    Args:
+        result: of `samplers.py`.
+        parts: the sampler with parts switched off, against it with all of them; else samplers against TPE.
+    """
     worth = {(run["sampler"], run["seed"]): statistics.fmean(run["tested"]) for run in result["runs"]}
     rows = []
     for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
+        if ("@" in sampler) != parts and not (parts and sampler.startswith("auto")):
+            continue
+        other = sampler.partition("@")[0] if "@" in sampler else "auto" if parts else "tpe"
         own = [run for run in result["runs"] if run["sampler"] == sampler]
         beyond = [
-            worth[sampler, run["seed"]] - worth["tpe", run["seed"]] for run in own if ("tpe", run["seed"]) in worth
+            worth[sampler, run["seed"]] - worth[other, run["seed"]] for run in own if (other, run["seed"]) in worth
         ]
 
         def mean(name: str, runs: list[dict[str, Any]] = own) -> float:
@@ -117,10 +126,25 @@ def samplers_table(result: dict[str, Any]) -> str:
                 "best score": f"{mean('best'):.4f}",
                 "hypervolume": f"{mean('hypervolume'):.4f}",
                 "winner trained again, test": f"{statistics.fmean(worth[sampler, run['seed']] for run in own):.4f}",
-                "beyond TPE's, by seed": ", ".join(f"{value:+.4f}" for value in beyond) if sampler != "tpe" else "",
+                "beyond that of": "" if sampler == other else f"{other}: " + ", ".join(f"{v:+.4f}" for v in beyond),
             }
         )
     return table(rows)
+
+
+def ceiling_table(result: dict[str, Any]) -> str:
+    """A row for each config that was trained again."""
+    return table(
+        [
+            {
+                "config": row["config"],
+                "δ": f"{100 * row['delta']:.2f} %",
+                "score on untouched images, mean": f"{statistics.fmean(row['scores']):.4f}",
+                "of single trainings": ", ".join(f"{score:.4f}" for score in row["scores"]),
+            }
+            for row in result["configs"]
+        ]
+    )
 
 
 def sharing_table(result: dict[str, Any]) -> str:
@@ -176,7 +200,10 @@ def page(folder: Path) -> str:
     sharing = json.loads((folder / "shared_weights.json").read_text())
     text = text.replace("{shared_weights}", sharing_table(sharing))
     for file in folder.glob("samplers_*.json"):
-        text = text.replace(f"{{{file.stem}}}", samplers_table(json.loads(file.read_text())))
+        found = json.loads(file.read_text())
+        text = text.replace(f"{{{file.stem}}}", samplers_table(found))
+        text = text.replace(f"{{{file.stem.replace('samplers', 'parts')}}}", samplers_table(found, parts=True))
+    text = text.replace("{ceiling}", ceiling_table(json.loads((folder / "ceiling.json").read_text())))
     return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))
 
 
