@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mpsearch.config import Config
+from mpsearch.config import Config, Role
 from mpsearch.errors import StudyError
 from mpsearch.searching.guided import Guide
 from mpsearch.searching.scoring import Scoring
@@ -18,7 +18,9 @@ SAMPLES = 512
 METHOD = 2
 """Raised where sensitivities are measured in another way, so that those that are kept are measured again."""
 SENSITIVITY, UNTRAINED, FLOAT = "sensitivity", "untrained", "float"
-LEFT = 0.25  # of a metric's loss by quantization, what training leaves: the prior's mean, and about as uncertain
+# Measured: `benchmarks/recovery.py`, and `studies/search/RESULTS.md`
+LEFT = 0.125  # of a metric's loss by quantization, what training leaves: the prior's mean, and about as uncertain
+KERNELS = 0.4  # what training leaves of a narrow kernel's harm, in parts of what it leaves of a narrow feature map's
 _LEAST_LOSS = 0.01
 
 
@@ -48,8 +50,12 @@ class Sensitivity:
 
     @property
     def damages(self) -> np.ndarray:
-        """What adds up over choices: for each spec the root of its divergence; see `searching.surrogate`."""
-        return np.sqrt(np.maximum(np.array(self.divergences), 0.0))
+        """What adds up over choices: for each spec the root of its divergence; see `searching.surrogate`.
+
+        Of kernels it is less by `KERNELS`: training adapts a kernel to its codes, a feature map's codes stay coarse.
+        """
+        left = KERNELS if self.sites[0].endswith(f"/{Role.KERNEL}") else 1.0
+        return left * np.sqrt(np.maximum(np.array(self.divergences), 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

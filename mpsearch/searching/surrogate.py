@@ -4,7 +4,7 @@ The total variation distance between class probabilities is at most √(KL / 2) 
 a chain of changes. So the loss of metric is taken as a sum over choices, of terms about proportional to the roots of
 their divergences:
 
-    metric = m₀ - a · Σ s - Σ u,    s = √divergence of the choice's spec
+    metric = m₀ - a · Σ s - Σ u,    s = √divergence of the choice's spec, of kernels a part of it
 
 m₀ is what a config without any damage reaches, `a` how much of the damage training leaves, and each `u`, small against
 a · s, what a choice's spec does otherwise than its sensitivity says; training recovers from some damages better than
