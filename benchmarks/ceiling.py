@@ -1,12 +1,12 @@
 """What the best configs of the AutoQKeras comparison are worth, as far as many trainings can tell.
 
-    python benchmarks/ceiling.py --train 300 --trainings trainings.json     # random configs, judged by the test split
+    python benchmarks/ceiling.py --train 150 --trainings trainings.json     # random configs, judged by the test split
     python benchmarks/ceiling.py --trainings trainings.json --finals 4 --out ceiling.json
 
 A search sees 2,000 validation images and has five minutes. Here, random configs are trained and judged by the 8,000
 test images that no search may see; a sum over choices is fitted to their accuracy (ridge regression), and its best
-config found, choice by choice. That one and the three that did best are trained again. No search is to do better than
-they do, other than by luck. Not a timing.
+config found, choice by choice. That one and the three that did best are trained again: what a search can hope for. They
+are chosen by the test images, as no search's winner is. Not a timing.
 """
 
 import argparse

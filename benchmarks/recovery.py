@@ -37,7 +37,7 @@ def main() -> None:
         found = probe(study, engine)
         untrained = study.kept(UNTRAINED)[UNTRAINED]
     harms = [np.sqrt(np.maximum(row.divergences, 0.0)) for row in found]
-    kernels = np.array([row.sites[0].endswith("/kernel") for row in found])
+    kernels = np.array([row.role == "kernel" for row in found])
     positions, metrics = np.array([row["positions"] for row in rows]), np.array([row["test"] for row in rows])
     each = np.array([[harm[p] for harm, p in zip(harms, row, strict=True)] for row in positions])
     narrowest = np.array([harm[0] for harm in harms])

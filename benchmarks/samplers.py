@@ -45,7 +45,7 @@ class Spent:
 
 
 def _alike(patch: Any, study: Any, engine: Any) -> None:
-    """Every choice is believed to be as sensitive as the others."""
+    """Every choice is believed to be as sensitive as the others with as many widths."""
     from mpsearch.sensitivities import keep, kept
 
     rows = list(kept(study).values())
@@ -116,8 +116,8 @@ def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> 
             PARTS[without](lambda place, value: stack.enter_context(mock.patch(place, value)), study, engine)
         while spent.epochs < epochs:
             run(study, engine, study.finished + 1, spent)
+        winner = ranked(study, 1)[0].record
     seconds = time.perf_counter() - began
-    winner = ranked(study, 1)[0].record
     delta, session, metric = winner.delta, engine.session(engine.task.training), engine.task.metric
     tested = []
     for again in range(finals):

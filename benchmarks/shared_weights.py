@@ -87,7 +87,8 @@ def main() -> None:
 
     def measured(epoch: int, trained_for: float) -> dict[str, Any]:
         began, prober = time.perf_counter(), Sharing(engine)
-        damages = [prober.measure(number, {}).damages for number in range(len(space.choices))]
+        rows = [prober.measure(number, {}) for number in range(len(space.choices))]
+        damages = [np.sqrt(np.maximum(row.divergences, 0.0)) for row in rows]
         probed = time.perf_counter() - began
         harms = np.array([sum(array[p] for array, p in zip(damages, row, strict=True)) for row in places])
         began, shared = time.perf_counter(), []

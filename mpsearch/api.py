@@ -145,7 +145,7 @@ def search(
     aims = (objective or "score", costs, typed, profile, table)
     if name in _known(storage):
         study = open_study(name, storage)
-        file = file.on_device(study.goal.profile)
+        file = file.narrowed(study.goal)
         resolved = file.space.resolve(resolved.facts)
         for key, value in chosen.items():
             was = getattr(study.provenance, key)
@@ -157,7 +157,7 @@ def search(
             raise StudyError(f"the study `{name}` looks for something else ({study.goal}): give another name")
     else:
         goal = make_goal(file, resolved, *aims)
-        file = file.on_device(goal.profile)
+        file = file.narrowed(goal)
         resolved = file.space.resolve(resolved.facts)
         budget, _ = reachable(file, resolved, goal)
         sampling = sampler or AUTO

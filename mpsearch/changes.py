@@ -31,7 +31,7 @@ def space_file_of(study: Study) -> SpaceFile:
             f"the space file of `{study.name}` isn't where it was: put it back, or run from the folder in which the "
             f"study was created ({error})"
         ) from error
-    return file.on_device(study.goal.profile)
+    return file.narrowed(study.goal)
 
 
 def check_file(study: Study, file: SpaceFile, accept: bool = False) -> None:

@@ -32,6 +32,7 @@ class Goal:
         floor: the least metric of a config that is any good; None: there is none.
         profile: of the hardware; None: nothing is known of it.
         latencies: of measured layers; none: latency is by the profile.
+        narrows: whether widths that occur in none of the profile's pairs are taken off the menus.
     """
 
     objective: Objective = Objective.SCORE
@@ -40,6 +41,7 @@ class Goal:
     floor: float | None = None
     profile: Profile | None = None
     latencies: tuple[Row, ...] = ()
+    narrows: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "costs", tuple(self.costs))

@@ -114,7 +114,7 @@ class Prober:
         """
         reference, loss = self._reference
         started = time.perf_counter()
-        specs = self._space.choices[choice].specs
+        sites, specs = self._space.choices[choice].sites, self._space.choices[choice].specs
         divergences, losses = [0.0] * len(specs), [0.0] * len(specs)
         for position in range(len(specs)):
             if position != self._wide[choice]:
@@ -125,12 +125,13 @@ class Prober:
                 losses[position] = self._session.loss(self._batches, outputs) - loss
         return Sensitivity(
             self._space.choices[choice].name,
-            self._space.choices[choice].sites,
+            sites,
             tuple(str(spec) for spec in specs),
             tuple(divergences),
             tuple(losses),
             time.perf_counter() - started,
             key,
+            self._space.facts.by_name[sites[0]].role,
         )
 
     @cached_property

@@ -15,7 +15,7 @@ from mpsearch.space import ResolvedSpace
 from mpsearch.study import Study
 
 SAMPLES = 512
-METHOD = 2
+METHOD = 3
 """Raised where sensitivities are measured in another way, so that those that are kept are measured again."""
 SENSITIVITY, UNTRAINED, FLOAT = "sensitivity", "untrained", "float"
 # Measured: `benchmarks/recovery.py`, and `studies/search/RESULTS.md`
@@ -38,6 +38,7 @@ class Sensitivity:
         losses: for each spec, how much the loss rises; it may fall.
         seconds: that measuring took.
         key: what it depends on; where that is still the same, it isn't measured again.
+        role: of its first site.
     """
 
     choice: str
@@ -47,6 +48,7 @@ class Sensitivity:
     losses: tuple[float, ...]
     seconds: float
     key: Mapping[str, Any]
+    role: str
 
     @property
     def damages(self) -> np.ndarray:
@@ -54,7 +56,7 @@ class Sensitivity:
 
         Of kernels it is less by `KERNELS`: training adapts a kernel to its codes, a feature map's codes stay coarse.
         """
-        left = KERNELS if self.sites[0].endswith(f"/{Role.KERNEL}") else 1.0
+        left = KERNELS if self.role == Role.KERNEL else 1.0
         return left * np.sqrt(np.maximum(np.array(self.divergences), 0.0))
 
     def to_json(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from mpsearch.beside import PrivatePackage
 from mpsearch.costs.bits import ReferenceBits
-from mpsearch.costs.profile import Profile
 from mpsearch.errors import DataMissingError, MpsearchError, SpaceError
+from mpsearch.goal import Goal
 from mpsearch.objective import ForgivingFactor
 from mpsearch.space import Multiplier, Space
 from mpsearch.task import Task
@@ -53,11 +53,11 @@ class SpaceFile:
             digest.update(f"\0{path}\0{content}".encode())
         return digest.hexdigest()[:16]
 
-    def on_device(self, profile: Profile | None) -> "SpaceFile":
-        """The same with a space of widths that a device can use; itself where all are, or none is known of it."""
-        if profile is None or not profile.pairs:
+    def narrowed(self, goal: Goal) -> "SpaceFile":
+        """The same with a space of widths that a goal's device can use; itself where the goal doesn't narrow it."""
+        if not goal.narrows or goal.profile is None or not goal.profile.pairs:
             return self
-        return replace(self, space=self.space.on_device(Multiplier(profile.name, profile.pairs)))
+        return replace(self, space=self.space.on_device(Multiplier(goal.profile.name, goal.profile.pairs)))
 
 
 def space_folders() -> tuple[Path, ...]:

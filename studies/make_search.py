@@ -140,7 +140,7 @@ def ceiling_table(result: dict[str, Any]) -> str:
             {
                 "config": row["config"],
                 "δ": f"{100 * row['delta']:.2f} %",
-                "score on untouched images, mean": f"{statistics.fmean(row['scores']):.4f}",
+                "score on test images, mean": f"{statistics.fmean(row['scores']):.4f}",
                 "of single trainings": ", ".join(f"{score:.4f}" for score in row["scores"]),
             }
             for row in result["configs"]

@@ -132,9 +132,9 @@ def solve(
 ) -> None:
     """Select the least harmful widths within a budget.
 
-    Harms are those of `mpsearch sensitivity`, and add up over tensors as their square roots. For costs that are sums
-    over tensors, such as bits and flash, no other selection harms less; for others it is one that none was found to be
-    better than. Limits of the study hold as well.
+    Harms are those of `mpsearch sensitivity`; their square roots, of kernels 0.4 times that, add up over tensors. For
+    costs that are sums over tensors, such as bits and flash, no other selection harms less; for others it is one that
+    none was found to be better than. Limits of the study hold as well.
     """
     from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json, print_table

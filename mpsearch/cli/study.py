@@ -143,7 +143,7 @@ def create(
     costs = [name for text in cost or [] for name in text.split(",")]
     table = None if latency_table is None else str(latency_table)
     goal = make_goal(file, resolved, objective, costs, limit or [], profile, table)
-    file = file.on_device(goal.profile)
+    file = file.narrowed(goal)
     resolved = file.space.resolve(resolved.facts)
     budget, feasible = reachable(file, resolved, goal)
     uniforms = [(uniform_config(resolved, width), f"uniform {width}") for width in uniform or []]

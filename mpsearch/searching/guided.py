@@ -54,7 +54,7 @@ class Guide:
     Args:
         space: of the configs.
         scoring: of them, with the goal.
-        damages: of each choice, for each spec, the root of its divergence.
+        damages: of each choice, for each spec, s of `searching.surrogate`.
         prior: of the metric.
     """
 

@@ -70,7 +70,7 @@ class Surrogate:
     """What is believed after some trials.
 
     Args:
-        damages: of each choice, for each spec, the root of its divergence.
+        damages: of each choice, for each spec, s.
         prior: of the parameters; with `ENOUGH` trials its spread and noise give way to those that explain them best.
         positions: of the trainings' configs, integers (trainings, choices).
         metrics: of the trainings.

@@ -34,8 +34,8 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
     possible: dict[str, frozenset[int]] = {}
     for operation in space.facts.operations:
         for product in operation.products:
-            read = {product.operand[0]: maps} if len(product.operand) == 1 else {}
-            for site, widths in {product.kernel: kernels, **read}.items():
+            read = [(product.operand[0], maps)] if len(product.operand) == 1 else []
+            for site, widths in [(product.kernel, kernels), *read]:
                 possible[site] = possible.get(site, widths) & widths
     groups, narrowed = [], 0
     for choice in space.choices:
@@ -46,17 +46,15 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
         narrowed += left != choice.menu.widths
         groups.append((choice.sites, replace(choice.menu, widths=left)))
     found = assemble(space.facts, groups, space.floats, space.limits)
-    of_kernels, of_maps = (", ".join(map(str, sorted(some))) for some in (kernels, maps))
-    remark = (
-        f"{multiplier.device} multiplies kernels of {of_kernels} bits with feature maps of {of_maps}: other widths are "
-        f"taken off the menus of {narrowed} choices"
-    )
-    return replace(found, remarks=(*space.remarks, *found.remarks, *([remark] if narrowed else [])))
+    pairs = ", ".join(f"{kernel}·{feature_map}" for kernel, feature_map in multiplier.pairs)
+    remark = f"{multiplier.device} multiplies {pairs} bits (kernel · feature map): "
+    remark += f"other widths are taken off {narrowed} menu{'' if narrowed == 1 else 's'}"
+    return replace(found, remarks=(*space.remarks, *([remark] if narrowed else []), *found.remarks))
 
 
 def _none_left(choice: Choice, widths: frozenset[int], device: str) -> str:
     sites = ", ".join(f"`{site}`" for site in choice.sites)
     if not widths:
-        return f"no width that {device} can use suits all products in which {sites} take part: skip them"
+        return f"{device} has no pair of widths for all products in which {sites} take part: give another profile"
     some = ", ".join(map(str, sorted(widths)))
     return f"{device} can use {some} bits for {sites}, but the menu is {choice.menu}: put one of these widths on it"

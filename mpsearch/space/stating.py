@@ -67,7 +67,7 @@ class Space:
     batch_norm: str = "keep"
     _statements: list[Statement] = field(default_factory=list, repr=False)
     _combined: "tuple[tuple[str, Space], ...]" = field(default=(), repr=False)
-    _multiplier: Multiplier | None = field(default=None, repr=False)
+    _multipliers: tuple[Multiplier, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for role in Role:
@@ -249,8 +249,8 @@ class Space:
         return self._combine("union", other)
 
     def on_device(self, multiplier: Multiplier) -> "Space":
-        """A space without the widths that a device can't use; see `usable`."""
-        return replace(self._copy(), _multiplier=multiplier)
+        """A space without the widths that a device can't use; see `usable`. It isn't combined with others any more."""
+        return replace(self._copy(), _multipliers=(*self._multipliers, multiplier))
 
     def resolve(self, facts: ModelFacts) -> ResolvedSpace:
         """The exact space for a model.
@@ -262,7 +262,9 @@ class Space:
         for verb, other in self._combined:
             combine = intersection if verb == "narrow" else hull
             resolved = combine(resolved, other.resolve(facts))
-        return resolved if self._multiplier is None else usable(resolved, self._multiplier)
+        for multiplier in self._multipliers:
+            resolved = usable(resolved, multiplier)
+        return resolved
 
     def describe(self, facts: ModelFacts) -> Description:
         """The space for a model as a table (`str`) and as plain data (`to_json`).
@@ -282,6 +284,8 @@ class Space:
     def _combine(self, verb: str, other: "Space") -> "Space":
         if not isinstance(other, Space):
             raise SpaceError(f"{verb} needs a Space, but got {other!r}")
+        if self._multipliers or other._multipliers:
+            raise SpaceError(f"{verb} comes after on_device(): combine the spaces first")
         for option in ("requantize_merge_inputs", "batch_norm"):
             own, its = getattr(self, option), getattr(other, option)
             if own != its:

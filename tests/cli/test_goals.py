@@ -157,7 +157,7 @@ def test_a_device_takes_widths_off_the_menus(mpsearch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = mpsearch("study", "create", "--space", "mine.py", "--profile", "stm32l4r9", "--limit", "ram=1MB")
     assert code == 0
-    assert "STM32L4R9 multiplies kernels of 4, 8 bits with feature maps of 8, 16: other widths are taken off" in out
+    assert "STM32L4R9 multiplies 4·8, 8·8, 8·16 bits (kernel · feature map): other widths are taken off " in out
     menus = {tuple(line.split()[:2]): line.split()[-2] for line in out.splitlines() if line.endswith(" auto")}
     assert set(menus.values()) == {"4/8"}, "kernels had 2/4/8"
     assert mpsearch("study", "run", "mine", "--trials", "3")[0] == 0
@@ -165,6 +165,7 @@ def test_a_device_takes_widths_off_the_menus(mpsearch, tmp_path, monkeypatch):
     kernels = {
         spec.bits for record in study.records() for site, spec in record.config.items() if site.endswith("/kernel")
     }
+    assert kernels
     assert kernels <= {4, 8}
     assert {record.costs["unsupported"] for record in study.records()} == {0.0}
     # what the study was made of is the same for each command that looks
@@ -173,3 +174,7 @@ def test_a_device_takes_widths_off_the_menus(mpsearch, tmp_path, monkeypatch):
     assert code == 0
     known = {row["choice"]: row["specs"] for row in json.loads(out)}
     assert known["logits/kernel"] == ["4 auto", "8 auto"]
+    # whoever allows such kernels keeps their widths
+    words = ("--profile", "stm32l4r9", "--limit", "unsupported=2", "--name", "some")
+    code, out, _ = mpsearch("study", "create", "--space", "mine.py", *words)
+    assert (code, "2/4/8 auto" in out) == (0, True)

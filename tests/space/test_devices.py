@@ -71,8 +71,7 @@ def test_only_what_a_kernel_reads_is_narrowed_and_the_space_says_so():
     assert space.resolve(FACTS).size == 3**5 * 2
     assert found.size == 2**5 * 3
     assert found.remarks == (
-        "STM32L4R9 multiplies kernels of 4, 8 bits with feature maps of 8, 16: other widths are taken off the menus of "
-        "4 choices",
+        "STM32L4R9 multiplies 4·8, 8·8, 8·16 bits (kernel · feature map): other widths are taken off 4 menus",
     )
     everything = space.on_device(Multiplier("any", tuple((a, b) for a in WIDTHS for b in WIDTHS))).resolve(FACTS)
     assert everything == space.resolve(FACTS)
@@ -86,5 +85,5 @@ def test_a_menu_without_a_usable_width_is_refused_with_what_would_do():
     dot = OperationFacts("c", "Dot", ("a",), ("b",), products=(twice,))
     facts = replace(FACTS, operations=(*FACTS.operations, dot))
     space = Space(kernel=bits(4, 8, 16), activation=bits(4, 8, 16))
-    with pytest.raises(SpaceError, match="no width that mine can use suits all products in which `a/activation` take"):
+    with pytest.raises(SpaceError, match="mine has no pair of widths for all products in which `a/activation`"):
         space.on_device(Multiplier("mine", ((4, 8), (4, 16)))).resolve(facts)
