@@ -1,7 +1,7 @@
 """What the best configs of the AutoQKeras comparison are worth, as far as many trainings can tell.
 
-    python benchmarks/ceiling.py --train 150 --trainings trainings.json     # random configs, judged by the test split
-    python benchmarks/ceiling.py --trainings trainings.json --finals 4 --out ceiling.json
+    python benchmarks/ceiling.py --train 150 --trained trained.json     # random configs, judged by the test split
+    python benchmarks/ceiling.py --trained trained.json --finals 4 --out ceiling.json
 
 A search sees 2,000 validation images and has five minutes. Here, random configs are trained and judged by the 8,000
 test images that no search may see; a sum over choices is fitted to their accuracy (ridge regression), and its best
@@ -84,16 +84,16 @@ def fitted(judge: Judge, rows: list[dict[str, Any]]) -> tuple[list[int], float]:
 def main() -> None:
     """Train, or fit and train again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainings", type=Path, required=True, help="JSON of trainings, read and added to")
+    parser.add_argument("--trained", type=Path, required=True, help="JSON of trainings, read and added to")
     parser.add_argument("--train", type=int, default=0, help="so many further random configs")
     parser.add_argument("--finals", type=int, default=4)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    judge, rows = Judge(), json.loads(args.trainings.read_text()) if args.trainings.exists() else []
+    judge, rows = Judge(), json.loads(args.trained.read_text()) if args.trained.exists() else []
     for _ in range(args.train):
         rng = np.random.default_rng(len(rows))
         rows.append(judge.train(drawn(judge.sizes, rng), len(rows)))
-        args.trainings.write_text(json.dumps(rows))
+        args.trained.write_text(json.dumps(rows))
     if args.train:
         return
     best, promised = fitted(judge, rows)

@@ -3,11 +3,11 @@
     python benchmarks/samplers.py digits --samplers auto auto:none tpe random nsga2 --epochs 60 --out samplers.json
 
 A sampler is written with its pruner, `auto:none`; alone it has its usual one. `auto@sensitivities` is the sampler
-without that part, see `PARTS`. For each seed all samplers run, one after
-the other, on one engine, so with the same float weights and data, and learn nothing of each other. A run ends with the
-trial in which its epochs are spent. Its winner, the first of `study best`, is trained again with other seeds, and
-judged on the test split, which no search sees. `curve` has the best score after so many epochs; `hypervolume` is that
-of the metric and the costs of the objective. Not a timing, but for `seconds`: it may run beside other work.
+without that part, see `PARTS`. For each seed all samplers run, one after the other, on one engine, so with the same
+float weights and data, and learn nothing of each other. A run ends with the trial in which its epochs are spent. Its
+winner, the first of `study best`, is trained again with other seeds, and judged on the test split, which no search
+sees. `curve` has the best score after so many epochs; `hypervolume` is that of the metric and the costs of the
+objective. Not a timing, but for `seconds`: it may run beside other work.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Spent:
 
 
 def _alike(patch: Any, study: Any, engine: Any) -> None:
-    """Every choice is believed to be as sensitive as the others with as many widths."""
+    """Every choice is believed to be as sensitive as the others with as many widths, whatever its role."""
     from mpsearch.sensitivities import keep, kept
 
     rows = list(kept(study).values())
@@ -54,7 +54,7 @@ def _alike(patch: Any, study: Any, engine: Any) -> None:
         for length in {len(row.specs) for row in rows}
     }
     for row in rows:
-        keep(study, replace(row, divergences=tuple(map(float, means[len(row.specs)]))))
+        keep(study, replace(row, divergences=tuple(map(float, means[len(row.specs)])), role="activation"))
 
 
 def _unsteadied(patch: Any, study: Any, engine: Any) -> None:

@@ -2,11 +2,11 @@
 
     MPSEARCH_DATA=… python benchmarks/shared_weights.py resnet8 --trained studies/search/trained_resnet8.json
 
-The file has configs with the metric that a whole training gave each (`tensors`, and for each training their specs and
-its metric). Kendall's τ between that metric and, before and after each epoch of a training in which every batch has
-other widths (the widest, the narrowest and two random configs in turn: the sandwich rule of J. Yu and T. Huang,
-*Universally Slimmable Networks*, ICCV 2019): the sum of the roots of divergences, and the validation metric of each
-config with the shared weights. `near` is of the configs that lose less than 4 points.
+The file has a row for each training: the config's `positions` on the menus and the `validation` metric of its best
+epoch. Kendall's τ between that metric and, before and after each epoch of a training in which every batch has other
+widths (the widest, the narrowest and two random configs in turn: the sandwich rule of J. Yu and T. Huang, *Universally
+Slimmable Networks*, ICCV 2019): the sum of the roots of divergences, and the validation metric of each config with the
+shared weights. `near` is of the configs that lose less than 4 points.
 """
 
 import argparse
@@ -60,15 +60,9 @@ def main() -> None:
     os.chdir(tempfile.mkdtemp())
     engine = Engine(load_space_file(path))
     space, session = engine.network.space, engine.session(engine.task.training)
-    at = {name: n for n, name in enumerate(trained["tensors"])}
-    places = np.array(
-        [
-            [[str(s) for s in choice.specs].index(specs[at[choice.name]]) for choice in space.choices]
-            for specs, _ in trained["trainings"]
-        ]
-    )
-    metrics = np.array([metric for _, metric in trained["trainings"]])
-    near, configs = trained["float"] - metrics < NEAR, list(space.configs(places))
+    places = np.array([row["positions"] for row in trained])
+    metrics = np.array([row["validation"] for row in trained])
+    near, configs = engine.float_metric() - metrics < NEAR, list(space.configs(places))
     wide = next(space.configs(wide_positions(space)[None]))
 
     class Sharing(Prober):

@@ -4,8 +4,8 @@
     python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
     python benchmarks/samplers.py digits --out studies/search/samplers_digits.json
     python benchmarks/shared_weights.py resnet8 --trained … > studies/search/shared_weights.json
-    python benchmarks/ceiling.py --trainings studies/search/trainings.json --out studies/search/ceiling.json
-    python benchmarks/recovery.py … --trainings studies/search/trainings.json > studies/search/recovery.json
+    python benchmarks/ceiling.py --trained studies/search/trained_autoqkeras_resnet8.json > studies/search/ceiling.json
+    python benchmarks/recovery.py resnet8 --trained … --of validation > studies/search/recovery_resnet8.json
     python studies/make_search.py studies/search
 
 `about.md` has the text, with the places of the tables in it: `{runs}`, `{samplers_resnet8}` and `{parts_resnet8}`, the
@@ -148,15 +148,19 @@ def ceiling_table(result: dict[str, Any]) -> str:
     )
 
 
-def recovery_table(result: dict[str, Any]) -> str:
-    """One row: what training leaves of the harm that sensitivities foretell."""
-    row = {"trainings": str(result["trainings"])}
-    for role in ("kernels", "feature maps"):
-        row[f"slope of {role}"] = "{:.4f} ± {:.4f}".format(*result[role])
-    row["fit misses, with two slopes"] = f"{result['missed']:.4f}"
-    row["with one"] = f"{result['missed with one slope']:.4f}"
-    lost = f"{result['lost after it']:.3f} of {result['lost before training']:.3f}"
-    return table([{**row, "accuracy that the narrowest config lost after and before training": lost}])
+def recovery_table(results: list[dict[str, Any]]) -> str:
+    """A row for each space: what training leaves of the harm that sensitivities foretell."""
+    rows = []
+    for result in results:
+        row = {"space": result["space"], "fitted": result["of"], "trainings": str(result["trainings"])}
+        for role in ("kernels", "feature maps"):
+            row[f"slope of {role}"] = "{:.4f} ± {:.4f}".format(*result[role])
+        row["ratio"] = f"{result['ratio']:.2f}"
+        row["fit misses, with two slopes"] = f"{result['missed']:.4f}"
+        row["with one"] = f"{result['missed with one slope']:.4f}"
+        lost = f"{result['lost after it']:.3f} of {result['lost before training']:.3f}" if "left" in result else ""
+        rows.append({**row, "accuracy that the narrowest config lost after and before training": lost})
+    return table(rows)
 
 
 def sharing_table(result: dict[str, Any]) -> str:
@@ -215,7 +219,8 @@ def page(folder: Path) -> str:
         found = json.loads(file.read_text())
         text = text.replace(f"{{{file.stem}}}", samplers_table(found))
         text = text.replace(f"{{{file.stem.replace('samplers', 'parts')}}}", samplers_table(found, parts=True))
-    text = text.replace("{recovery}", recovery_table(json.loads((folder / "recovery.json").read_text())))
+    recovered = [json.loads(file.read_text()) for file in sorted(folder.glob("recovery_*.json"))]
+    text = text.replace("{recovery}", recovery_table(recovered))
     text = text.replace("{ceiling}", ceiling_table(json.loads((folder / "ceiling.json").read_text())))
     return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))
 

@@ -220,6 +220,17 @@ def test_a_guide_believes_what_was_measured(tiny_engine, tiny_study):
     assert believed == pytest.approx(0.125 * lost)
 
 
+def test_training_is_believed_to_take_back_more_of_what_kernels_do(tiny_engine, tiny_study):
+    study = tiny_study(sampler="auto")
+    probe(study, tiny_engine, 64)
+    rows, facts = known(study, tiny_engine.network.space)[0], tiny_engine.network.facts
+    assert {row.role for row in rows} == {"kernel", "bias", "activation"}
+    for row in rows:
+        assert row.role == facts.by_name[row.sites[0]].role
+        part = 0.4 if row.role == "kernel" else 1.0
+        assert row.damages == pytest.approx(part * np.sqrt(row.divergences))
+
+
 def test_the_heat_map(tiny_engine, tiny_study, tmp_path):
     study = tiny_study()
     rows = probe(study, tiny_engine, 64)
