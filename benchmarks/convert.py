@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from mpsearch import Data, QuantizerSpec, Space, Split, bits
-from mpsearch.export.keras_file import export_keras
+from mpsearch.export.keras_file import KerasRuntime, verify, write_keras
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.quantizers.weights import encode
 
@@ -117,7 +117,9 @@ def converted(name: str, samples: int = 8, size: int = SIZE) -> dict[str, Any]:
     network.set_config(config)
     split = Split(x, np.arange(samples) % CLASSES)
     with tempfile.TemporaryDirectory() as folder:
-        verification = export_keras(network, config, Data(split, split, split), Path(folder), {})
+        file = Path(folder) / "model.keras"
+        write_keras(network, config, file)
+        verification = verify(network, config, KerasRuntime(file).model, Data(split, split, split), split)
     row |= {"export_difference": verification.largest_difference, "export_boundary": verification.boundary_samples}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.model.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=False)

@@ -36,7 +36,7 @@ def make_goal(
         costs: names of costs; default: bits.
         limits: as they are typed, `flash=2MB` or `accuracy=0.8`.
         profile: of the hardware: name or file. Its memory becomes limits where none are given, and pairs of widths
-            that it can't multiply are ruled out; `SpaceFile.narrowed` takes those in no pair off the menus.
+            that it can't multiply are ruled out; `SpaceFile.narrowed` takes widths that it doesn't have off the menus.
         latency_table: CSV file of measured layers.
 
     Raises:
@@ -59,7 +59,7 @@ def make_goal(
         found[name] = parse_size(text, make_cost(name, space.facts, device).unit, f"limit {name}")
     least = None if floor is None else parse_size(floor, "", file.task.metric)
     wanted: Any = objective  # `Goal` refuses what is none
-    narrows = found.get("unsupported") == 0 and device.profile is not None
+    narrows = device.profile is not None and (found.get("unsupported") == 0 or bool(device.profile.widths))
     return Goal(wanted, tuple(costs) or ("bits",), found, least, device.profile, device.latencies, narrows)
 
 

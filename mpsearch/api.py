@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,10 @@ from mpsearch.creation import (
 )
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, MissingPackageError, StudyError
-from mpsearch.export.keras_file import Verification, export_keras
-from mpsearch.finetuning import FineTuned, finetune, finetuned_of, weights_of
+from mpsearch.export.exporting import Exported, export
+from mpsearch.export.exporting import Options as ExportOptions
+from mpsearch.export.formats import parse_formats
+from mpsearch.finetuning import FineTuned, finetune, kept_weights
 from mpsearch.floatmodel import float_model
 from mpsearch.goal import Objective
 from mpsearch.importance import Importances, importances
@@ -403,9 +406,15 @@ class Search:
         return baselines(self.study, self.engine(ALPHAS), only, recipe, calibration, again, shown)
 
     def export(
-        self, folder: str | Path, trial: int | None = None, alpha: str | None = None, force: bool = False
-    ) -> Verification:
-        """Write `folder/model.keras`, which plain QKeras loads, verified against the searched model.
+        self,
+        folder: str | Path,
+        trial: int | None = None,
+        alpha: str | None = None,
+        force: bool = False,
+        formats: str | Sequence[str] = "keras",
+        options: ExportOptions | None = None,
+    ) -> list[Exported]:
+        """Write a trial's model as files, each verified in its own runtime against the searched model.
 
         The weights are those of the trial's fine-tuning where it has one, else the trial's own.
 
@@ -414,26 +423,27 @@ class Search:
             trial: its number; default: the best.
             alpha: the scale mode that replaced auto in its fine-tuning.
             force: replace files that are there.
+            formats: names of formats, such as "onnx" or ("onnx", "keras").
+            options: further ones; default: `ExportOptions()`. Its `force` counts as well.
 
         Raises:
+            ConfigError: no such format.
             StudyError: no weights of the trial are kept.
-            ExportError: it can't be expressed, differs, or files are there already.
+            ExportError: a format can't hold it, a file differs, or files are there already.
+            MissingPackageError: what a format needs isn't installed.
         """
+        chosen = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
         record, changed = self._chosen(trial), None if alpha is None else parse_alpha(alpha)
-        tuned = finetuned_of(self.study, record, changed)
-        chosen = tuned or (weights_of(self.study, record) if changed is None else None)
-        if chosen is None:
-            raise StudyError(f"no weights of trial {record.number} are kept: .finetune({record.number}) first")
-        config, state = chosen
+        config, state, weights = kept_weights(self.study, record, changed)
         engine = self.engine(_extra(changed))
         engine.network.set_config(config)
         engine.network.load_state(state)
-        about = {
-            "study": self.study.name,
-            "trial": record.number,
-            "weights": "trial" if tuned is None else "fine-tuned",
-        }
-        return export_keras(engine.network, config, self._data, Path(folder), about, force)
+        about = {"study": self.study.name, "trial": record.number, "weights": weights}
+        options = options or ExportOptions()
+        options = replace(options, force=options.force or force)
+        return export(
+            engine, config, Path(folder), chosen, about, options, (lambda line: None) if self._quiet else print
+        )
 
     def _chosen(self, trial: int | None) -> TrialRecord:
         return self.best if trial is None else self.study.record(trial)

@@ -199,6 +199,27 @@ def finetuned_of(
     return config, load_weights(folder / "weights.npz", config)
 
 
+def kept_weights(
+    study: Study, record: TrialRecord, changed_alpha: Alpha | None = None
+) -> tuple[Config, Sequence[np.ndarray], str]:
+    """What a trial is exported with: config, weights, and whether these are "fine-tuned" or the "trial"'s own.
+
+    Raises:
+        StudyError: there are none, or what is stored is of another config than the trial's.
+    """
+    tuned = finetuned_of(study, record, changed_alpha)
+    if tuned is not None:
+        return *tuned, "fine-tuned"
+    own = weights_of(study, record) if changed_alpha is None else None
+    if own is None:
+        flag, option = ("", "") if changed_alpha is None else (f" --alpha {changed_alpha}", f', "{changed_alpha}"')
+        raise StudyError(
+            f"no weights of trial {record.number} are kept: run `mpsearch finetune {study.name} --trial "
+            f"{record.number}{flag}` first, in Python .finetune({record.number}{option})"
+        )
+    return *own, "trial"
+
+
 def finetunings(study: Study, record: TrialRecord) -> list[Alpha | None]:
     """The fine-tunings of a trial whose weights are there, by the scale mode that replaced `auto`."""
     number = study.trained(record).number

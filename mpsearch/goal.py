@@ -32,7 +32,7 @@ class Goal:
         floor: the least metric of a config that is any good; None: there is none.
         profile: of the hardware; None: nothing is known of it.
         latencies: of measured layers; none: latency is by the profile.
-        narrows: whether widths that occur in none of the profile's pairs are taken off the menus.
+        narrows: whether widths that the profile's device doesn't have are taken off the menus.
     """
 
     objective: Objective = Objective.SCORE
@@ -80,7 +80,8 @@ class Goal:
         found = dict(data)
         if found.get("profile") is not None:
             pairs = tuple((kernel, feature_map) for kernel, feature_map in found["profile"]["pairs"])
-            found["profile"] = Profile(**{**found["profile"], "pairs": pairs})
+            widths = tuple((kind, least, most) for kind, least, most in found["profile"].get("widths", ()))
+            found["profile"] = Profile(**{**found["profile"], "pairs": pairs, "widths": widths})
         if "latencies" in found:
             found["latencies"] = tuple(Row(**row) for row in found["latencies"])
         return cls(**found)

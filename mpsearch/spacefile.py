@@ -55,9 +55,13 @@ class SpaceFile:
 
     def narrowed(self, goal: Goal) -> "SpaceFile":
         """The same with a space of widths that a goal's device can use; itself where the goal doesn't narrow it."""
-        if not goal.narrows or goal.profile is None or not goal.profile.pairs:
+        if not goal.narrows or goal.profile is None:
             return self
-        return replace(self, space=self.space.on_device(Multiplier(goal.profile.name, goal.profile.pairs)))
+        profile = goal.profile
+        pairs = profile.pairs if goal.limits.get("unsupported") == 0 else ()
+        if not pairs and not profile.widths:
+            return self
+        return replace(self, space=self.space.on_device(Multiplier(profile.name, pairs, profile.widths)))
 
 
 def space_folders() -> tuple[Path, ...]:

@@ -100,7 +100,7 @@ print(json.dumps({
     "recorded": study.provenance.versions["keras backend"],
     "metrics": [record.metric for record in study.records()],
     "tuned": [json.loads(path.read_text())["test"] for path in Path("studies").rglob("result.json")],
-    "export": json.load(open("out/export.json"))["verification"],
+    "export": json.load(open("out/export.json"))["files"]["keras"]["comparison"],
 }))
 """
 

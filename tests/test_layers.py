@@ -68,6 +68,7 @@ TABLE = (
     ("finetuning",),
     ("baselines", "analysis", "export", "report"),
     ("models", "datasets"),
+    ("prediction",),
     ("progress",),
     ("objects",),
     ("cli", "api"),

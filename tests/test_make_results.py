@@ -25,9 +25,17 @@ def test_the_page_on_the_search_is_that_of_the_committed_figures():
     assert script("make_search").page(STUDIES / "search") == (STUDIES / "search" / "RESULTS.md").read_text()
 
 
+def test_the_page_on_exports_is_that_of_the_committed_rows():
+    assert script("make_export").page(STUDIES / "export") == (STUDIES / "export" / "RESULTS.md").read_text()
+
+
 @pytest.mark.parametrize(
     "folder",
-    sorted(p.parent for p in STUDIES.glob("*/about.md") if (p.parent / "records.json").exists()),
+    sorted(
+        path.parent
+        for path in STUDIES.glob("*/about.md")
+        if (path.parent / "records.json").exists() and path.parent.name != "export"
+    ),
     ids=lambda folder: folder.name,
 )
 def test_the_committed_pages_are_those_of_the_committed_records(make_results, folder):

@@ -55,3 +55,32 @@ def test_the_cost_of_ones_own_counts_wide_kernels():
     assert cost(Config(eight)) == 0
     assert cost(Config({**eight, "conv_0/kernel": QuantizerSpec(16), "conv_0/bias": QuantizerSpec(16)})) == 1
     assert cost.unit == "kernels"
+
+
+def test_the_exported_files_run_without_mpsearch_in_under_ten_lines(tiny_engine, tmp_path, monkeypatch):
+    from mpsearch.export.exporting import Options, export
+    from mpsearch.export.formats import FORMATS
+
+    config = tiny_engine.network.space.uniform(8)
+    tiny_engine.network.set_config(config)
+    formats = [FORMATS[name] for name in ("onnx", "litert", "keras")]
+    export(tiny_engine, config, tmp_path / "exports" / "digits", formats, {}, Options(accept=0.9))
+    monkeypatch.chdir(tmp_path)
+    x = tiny_engine.data.inputs(tiny_engine.data.validation.x)
+    ours = np.asarray(tiny_engine.network.model(x, training=False))
+    blocks = {
+        word: block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        for word in NAMED
+        if word in block
+    }
+    assert len(blocks) == 3
+    for word, block in blocks.items():
+        assert len(block.strip().splitlines()) < 10
+        names: dict = {"x": x}
+        exec(block, names)
+        scores = np.asarray(names["scores"] if "scores" in names else names["model"](x))
+        np.testing.assert_allclose(scores, ours[: len(scores)], atol=0.05, err_msg=word)
+
+
+NAMED = ("onnxruntime.InferenceSession", "ai_edge_litert", "load_qmodel")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,8 @@ from typer.core import TyperGroup
 
 from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import data as data_command
+from mpsearch.cli import export as export_commands
+from mpsearch.cli import predict as predict_commands
 from mpsearch.cli import sensitivity as sensitivity_commands
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
@@ -41,7 +42,8 @@ app = typer.Typer(
         "study create --space digits.py --uniform 8",
         "study run digits --trials 20",
         "study best digits --top 3",
-        "export digits --out exports/digits",
+        "export digits --format onnx --out exports/digits",
+        "run exports/digits/model.onnx --data digits",
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -178,80 +180,8 @@ def finetune(
         print(f"trial {r.trial}: {r.folder}")
 
 
-@app.command(
-    epilog=examples(
-        "export digits --out exports/digits",
-        "export digits --format keras --out exports/digits --force",
-        "export digits --trial 12 --alpha auto_po2 --out exports/po2",
-    )
-)
-def export(
-    name: StudyName,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write to.")],
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="File format; keras is the only one.")] = "keras",
-    trial: Annotated[str, typer.Option(metavar="N", help="Number of the trial, or best.")] = "best",
-    alpha: Annotated[
-        str | None,
-        typer.Option(metavar="MODE", help="Export the fine-tuning with this scale mode in place of auto."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
-    accept_change: AcceptChange = False,
-    storage: Storage = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a trial's model as a file that plain QKeras loads.
-
-    Before it is written it is reloaded and compared with the searched model.
-    """
-    from mpsearch.cli.output import print_json
-    from mpsearch.config import parse_alpha
-    from mpsearch.errors import ConfigError, StudyError
-    from mpsearch.records import config_to_tune
-    from mpsearch.study import open_study
-
-    if format != "keras":
-        raise ConfigError(f"--format must be keras, but got {format!r}")
-    changed = None if alpha is None else parse_alpha(alpha)
-    opened = open_study(name, storage)
-    (record,) = chosen_trials(opened, trial, 1)
-    config_to_tune(record, changed)
-    import_tensorflow()
-    from mpsearch.finetuning import finetuned_of, finetunings, weights_of
-
-    tuned = finetuned_of(opened, record, changed)
-    chosen = tuned or (weights_of(opened, record) if changed is None else None)
-    if chosen is None:
-        flag = "" if changed is None else f" --alpha {changed}"
-        raise StudyError(
-            f"no weights of trial {record.number} are kept: run `mpsearch finetune {name} --trial "
-            f"{record.number}{flag}` first"
-        )
-    engine = open_engine(opened, True, accept_change, () if changed is None else (changed,))
-    from mpsearch.export.keras_file import export_keras
-
-    config, state = chosen
-    engine.network.set_config(config)
-    engine.network.load_state(state)
-    about = {"study": name, "trial": record.number, "weights": "fine-tuned" if tuned is not None else "trial"}
-    verification = export_keras(engine.network, config, engine.data, out, about, force)
-    if as_json:
-        print_json({**about, "file": str(out / "model.keras"), **vars(verification)})
-        return
-    print(f"{out / 'model.keras'}: trial {record.number}, {about['weights']} weights")
-    for other in finetunings(opened, record):
-        if other is not changed:
-            flag = "" if other is None else f" --alpha {other}"
-            print(
-                f"note: trial {record.number} has another fine-tuning, {'as searched' if other is None else other}; "
-                f"to export that: mpsearch export {name} --trial {record.number}{flag} --out {out} --force"
-            )
-    top1 = verification.top1_agreement
-    print(
-        f"verified on {verification.samples} validation samples: codes of {verification.kernels} kernels identical, "
-        f"{'' if top1 is None else f'top-1 agreement {top1:.2%}, '}largest difference "
-        f"{verification.largest_difference:.1e} of the "
-        f"outputs' spread ({verification.boundary_samples} samples with a value on a rounding boundary aside)"
-    )
+app.command(epilog=export_commands.EXAMPLES)(export_commands.export)
+app.command(epilog=predict_commands.EXAMPLES)(predict_commands.run)
 
 
 @app.command(epilog=examples("demo", "demo --trials 10 --seed 1"))

@@ -14,7 +14,9 @@ PLACES = ("fixed", "sram", "dram")
 """Where parameters and feature maps can be kept."""
 SHIPPED = Path(__file__).parent / "profiles"
 _SIZES, _NUMBERS = ("ram", "flash"), ("clock_mhz", "macs_per_cycle", "bytes_per_cycle", "cycles_per_operation")
-_KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "packed", "weights", "activations")
+_KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "widths", "packed", "weights", "activations")
+WIDTHS = ("kernel", "depthwise_kernel", "bias", "feature_map", "unsigned_feature_map")
+"""What a profile's table `widths` can bound; the narrower kinds are of the wider ones as well."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Profile:
         bytes_per_cycle: of parameters and feature maps between memory and processor; None: never what takes longest.
         cycles_per_operation: what each operation takes besides.
         pairs: widths of kernels and feature maps that it multiplies, (kernel, feature map); none: all.
+        widths: kind of tensor, one of `WIDTHS`, with the least and the largest width that the device, or the format of
+            its files, has for it; kinds that aren't named have all. Unsigned are feature maps with a zero-point too.
         packed: whether feature maps of less than 8 bits lie side by side; else each value takes a byte at least.
         weights, activations: where parameters and feature maps are kept: "fixed", "sram" or "dram".
     """
@@ -41,6 +45,7 @@ class Profile:
     bytes_per_cycle: float | None = None
     cycles_per_operation: float = 0.0
     pairs: tuple[tuple[int, int], ...] = ()
+    widths: tuple[tuple[str, int, int], ...] = ()
     packed: bool = True
     weights: str = "sram"
     activations: str = "sram"
@@ -88,12 +93,27 @@ def _profile(given: dict[str, Any], path: Path) -> Profile:
             raise ConfigError(f"{path}: `{key}` must be a positive number, but is {value!r}")
     pairs = given.get("pairs", [])
     made["pairs"] = tuple(_pair(pair, path) for pair in (pairs if isinstance(pairs, list) else [pairs]))
+    made["widths"] = _widths(given.get("widths", {}), path)
     for key in ("weights", "activations"):
         if made.get(key, "sram") not in PLACES:
             raise ConfigError(f"{path}: `{key}` must be {', '.join(PLACES)}, but is {made[key]!r}")
     if not isinstance(made.get("packed", True), bool):
         raise ConfigError(f"{path}: `packed` must be true or false, but is {made['packed']!r}")
     return Profile(**made)
+
+
+def _widths(given: Any, path: Path) -> tuple[tuple[str, int, int], ...]:
+    if not isinstance(given, dict) or set(given) - set(WIDTHS):
+        raise ConfigError(f"{path}: `widths` must be a table of {', '.join(WIDTHS)}, but is {given!r}")
+    found = []
+    for kind, bounds in given.items():
+        whole = isinstance(bounds, list) and len(bounds) == 2 and all(type(width) is int for width in bounds)
+        if not whole or not MIN_BITS <= bounds[0] <= bounds[1] <= MAX_BITS:
+            raise ConfigError(
+                f"{path}: `widths.{kind}` must be the least and the largest width, as in [2, 8], but is {bounds!r}"
+            )
+        found.append((kind, bounds[0], bounds[1]))
+    return tuple(found)
 
 
 def _pair(pair: Any, path: Path) -> tuple[int, int]:

@@ -1,9 +1,7 @@
 """Export to a `.keras` file of plain QKeras layers, verified before it is kept."""
 
-import hashlib
-import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,13 @@ from mpsearch.batches import Ends
 from mpsearch.config import Config
 from mpsearch.data import Data
 from mpsearch.errors import ExportError
+from mpsearch.export.decisions import decisions, middle_of
 from mpsearch.export.qkeras_model import Codes, activation_scale, exported_kernel, qkeras_model, weight_codes_of
 from mpsearch.network.adapters import activation_name, adapter_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import functional, submodel
 from mpsearch.split import Split
 
-SAMPLES = 2000  # of the validation split, at most
 BATCH = 200
 TOP1_AGREEMENT = 0.999
 TOLERANCE = 1e-4  # of outputs, relative to their spread
@@ -51,50 +49,61 @@ class Verification:
     kernels: int
 
 
-def export_keras(
-    network: ElasticNetwork, config: Config, data: Data, target: Path, about: dict[str, Any], force: bool = False
-) -> Verification:
-    """Write the network's present weights under `config` as `target/model.keras`, with `export.json` beside it.
+def write_keras(network: ElasticNetwork, config: Config, path: Path) -> None:
+    """Write the network's present weights under `config` as a `.keras` file.
 
-    The file is reloaded with QKeras alone and compared before it gets its name; where it differs nothing is
-    written. It is loaded anywhere with `qkeras.utils.load_qmodel(file, compile=False)`.
+    It is loaded anywhere with `qkeras.utils.load_qmodel(file, compile=False)`.
 
     Args:
         network: with the config set.
         config: the specs.
-        data: its validation split is compared on.
-        target: folder.
-        about: more plain data for `export.json`.
-        force: replace files that are there.
+        path: of the file.
 
     Raises:
-        ExportError: it can't be expressed, differs, or files are there already.
+        ExportError: plain QKeras can't express it.
     """
-    final = target / "model.keras"
-    if final.exists() and not force:
-        raise ExportError(f"{final} is there already: give --force to replace it, or another --out")
-    target.mkdir(parents=True, exist_ok=True)
-    partial = target / "partial.keras"
-    try:
-        with without_mask_warnings():
-            qkeras_model(network, config).save(partial)
-            reloaded = load_qmodel(str(partial), compile=False)
-            verification = verify(network, config, reloaded, data, data.validation.head(SAMPLES))
-        partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
-    description = {
-        **about,
-        "format": "keras",
-        "file": final.name,
-        "bytes": final.stat().st_size,
-        "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
-        "config": config.to_json(),
-        "fingerprint": config.fingerprint,
-        "verification": vars(verification),
-    }
-    (target / "export.json").write_text(json.dumps(description, indent=1))
-    return verification
+    with without_mask_warnings():
+        qkeras_model(network, config).save(path)
+
+
+class KerasRuntime:
+    """A `.keras` file, loaded by QKeras.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ExportError: the file is missing, cut off or none of Keras.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise ExportError(f"there is no file {path}")
+        try:
+            with without_mask_warnings():
+                self.model = load_qmodel(str(path), compile=False)
+        except Exception as error:  # Keras and h5py have no exception in common
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ExportError(
+                f"{path} can't be read as a Keras file, it may be cut off or damaged: {reason}"
+            ) from error
+        self.inputs: Sequence[tuple[str, tuple[int, ...]]] = [
+            (tensor.name, tuple(tensor.shape[1:])) for tensor in self.model.inputs
+        ]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The model's outputs for inputs, float32 of shape (batch, ...)."""
+        found = self.model(self._given(self.model, inputs), training=False)
+        return [np.asarray(output) for output in keras.tree.flatten(found)]
+
+    def values(self, inputs: Sequence[np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
+        """Values of feature maps by their sites, float32 (batch, ..., channels)."""
+        outputs = [self.model.get_layer(site.replace("/", "__")).output for site in tensors]
+        found = submodel(self.model, outputs)(self._given(self.model, inputs), training=False)
+        return {site: np.asarray(value) for site, value in zip(tensors, keras.tree.flatten(found), strict=True)}
+
+    def _given(self, model: keras.Model, inputs: Sequence[np.ndarray]) -> Any:
+        return keras.tree.pack_sequence_as(functional(model)._inputs_struct, list(inputs))
 
 
 @contextmanager
@@ -132,7 +141,9 @@ def verify(network: ElasticNetwork, config: Config, reloaded: keras.Model, data:
         differences.append(
             [np.abs(e - f).reshape(len(e), -1).max(axis=1) for e, f in zip(expected, found, strict=True)]
         )
-        agreements.append([_decisions(e) == _decisions(f) for e, f in zip(expected, found, strict=True)])
+        agreements.append(
+            [decisions(e, middle_of(e)) == decisions(f, middle_of(e)) for e, f in zip(expected, found, strict=True)]
+        )
     per_output = [np.concatenate(batches) for batches in zip(*differences, strict=True)]
     difference = np.max([d / (spread or 1.0) for d, spread in zip(per_output, spreads, strict=True)], axis=0)
     agreement = None
@@ -173,14 +184,6 @@ def _ends(network: ElasticNetwork) -> list[tuple[str, bool]]:
 def _end(model: keras.Model, end: tuple[str, bool]) -> Any:
     name, softmax = end
     return model.get_layer(name).input if softmax else keras.tree.flatten(model.outputs)[int(name)]
-
-
-def _decisions(outputs: np.ndarray) -> np.ndarray:
-    """What outputs decide: the largest of the last axis; for a single one, on which side of the middle it lies."""
-    if outputs.shape[-1] > 1:
-        return outputs.argmax(axis=-1)
-    middle = 0.5 if outputs.min() >= 0.0 and outputs.max() <= 1.0 else 0.0
-    return outputs[..., 0] > middle
 
 
 def _compare_kernels(network: ElasticNetwork, codes: Mapping[str, Codes], reloaded: keras.Model) -> int:

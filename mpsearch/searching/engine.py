@@ -55,6 +55,7 @@ class Engine:
 
     Attributes:
         task, data: of the space file.
+        ends: names of the model's inputs and outputs.
         network: the elastic network, with float weights.
         scoring: what its configs cost and score.
         cost: the bit cost of its configs, without the goal's other costs.
@@ -72,7 +73,7 @@ class Engine:
         self.task: Task = file.task
         self.data: Data = file.task.data() if data is None else data
         model = float_model(file.task, self.data, file.path.parent, report)
-        self._ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
+        self.ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
         samples = self.samples(CALIBRATION_SAMPLES)
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
         self.scoring = Scoring.of(file, self.network.facts, goal)
@@ -81,7 +82,7 @@ class Engine:
 
     def samples(self, count: int) -> Any:
         """Model inputs for calibration: so many samples, evenly spaced in the training split."""
-        return self._ends.arrange_inputs(self.data.inputs(self.data.train.spread(count).x))
+        return self.ends.arrange_inputs(self.data.inputs(self.data.train.spread(count).x))
 
     def session(self, recipe: Training | str) -> Session:
         """The compiled network for a recipe, or for an optimizer's name; compiled and traced once.
@@ -98,7 +99,7 @@ class Engine:
                 self.task.loss,
                 self.task.metric,
                 self.network.state_variables,
-                self._ends,
+                self.ends,
                 recipe.distillation,
                 self.network.float_model,
                 self.task.further_metrics,

@@ -1,8 +1,11 @@
 """The widths that a device can use: a space without the others."""
 
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, replace
 
+from mpsearch.config import MAX_BITS, MIN_BITS, Role
 from mpsearch.errors import SpaceError
+from mpsearch.facts import OperationFacts
 from mpsearch.space.assembling import assemble
 from mpsearch.space.choices import Choice
 from mpsearch.space.resolved import ResolvedSpace
@@ -10,51 +13,95 @@ from mpsearch.space.resolved import ResolvedSpace
 
 @dataclass(frozen=True)
 class Multiplier:
-    """What a device multiplies.
+    """What a device multiplies, and what the files for it hold.
 
     Attributes:
         device: its name.
-        pairs: widths of kernels and feature maps, (kernel, feature map).
+        pairs: widths of kernels and feature maps, (kernel, feature map); none: all.
+        widths: kinds of tensors with their least and largest widths, as of `Profile.widths`.
     """
 
     device: str
     pairs: tuple[tuple[int, int], ...]
+    widths: tuple[tuple[str, int, int], ...] = ()
 
 
 def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
-    """The space without widths that occur in none of a device's pairs.
+    """The space without widths that a device doesn't have.
 
-    These are widths of kernels, and of feature maps that a kernel alone is multiplied with. Which of the others go
-    together is for the cost `unsupported` to say; no config without such kernels is lost.
+    These are widths of kernels, and of feature maps that a kernel alone is multiplied with, that occur in none of its
+    pairs, and widths out of its bounds. Which widths go together is for the cost `unsupported` to say; by pairs no
+    config that the device can compute is lost.
 
     Raises:
-        SpaceError: a kernel or a feature map would have no width left.
+        SpaceError: a tensor would have no width left.
     """
-    kernels, maps = (frozenset(pair[side] for pair in multiplier.pairs) for side in (0, 1))
-    possible: dict[str, frozenset[int]] = {}
-    for operation in space.facts.operations:
-        for product in operation.products:
-            read = [(product.operand[0], maps)] if len(product.operand) == 1 else []
-            for site, widths in [(product.kernel, kernels), *read]:
-                possible[site] = possible.get(site, widths) & widths
+    possible = _in_pairs(space, multiplier) if multiplier.pairs else {}
+    bounds = {kind: range(least, most + 1) for kind, least, most in multiplier.widths}
+    depthwise = {site for operation in space.facts.operations if _is_depthwise(operation) for site in operation.kernels}
     groups, narrowed = [], 0
     for choice in space.choices:
-        sets = [possible[site] for site in choice.sites if site in possible]
+        sets: list[Container[int]] = [possible[site] for site in choice.sites if site in possible]
+        for site in choice.sites:
+            sets += [bounds[kind] for kind in _kinds(space, choice, site, depthwise) if kind in bounds]
         left = tuple(width for width in choice.menu.widths if all(width in some for some in sets))
         if not left:
-            raise SpaceError(_none_left(choice, frozenset.intersection(*sets), multiplier.device))
+            raise SpaceError(_none_left(choice, [w for w in ANY if all(w in some for some in sets)], multiplier.device))
         narrowed += left != choice.menu.widths
         groups.append((choice.sites, replace(choice.menu, widths=left)))
     found = assemble(space.facts, groups, space.floats, space.limits)
-    pairs = ", ".join(f"{kernel}·{feature_map}" for kernel, feature_map in multiplier.pairs)
-    remark = f"{multiplier.device} multiplies {pairs} bits (kernel · feature map): "
+    remark = f"{multiplier.device} {_abilities(multiplier)}: "
     remark += f"other widths are taken off {narrowed} menu{'' if narrowed == 1 else 's'}"
     return replace(found, remarks=(*space.remarks, *([remark] if narrowed else []), *found.remarks))
 
 
-def _none_left(choice: Choice, widths: frozenset[int], device: str) -> str:
+ANY = range(MIN_BITS, MAX_BITS + 1)
+
+
+def _in_pairs(space: ResolvedSpace, multiplier: Multiplier) -> dict[str, Container[int]]:
+    """Kernels, and feature maps that a kernel alone is multiplied with, to the widths that they have in pairs."""
+    kernels, maps = (frozenset(pair[side] for pair in multiplier.pairs) for side in (0, 1))
+    found: dict[str, frozenset[int]] = {}
+    for operation in space.facts.operations:
+        for product in operation.products:
+            read = [(product.operand[0], maps)] if len(product.operand) == 1 else []
+            for site, widths in [(product.kernel, kernels), *read]:
+                found[site] = found.get(site, widths) & widths
+    return dict(found)
+
+
+def _kinds(space: ResolvedSpace, choice: Choice, site: str, depthwise: Collection[str]) -> tuple[str, ...]:
+    """What `Profile.widths` may call a site."""
+    facts = space.facts.by_name[site]
+    if facts.role is Role.KERNEL:
+        return ("kernel", "depthwise_kernel") if site in depthwise else ("kernel",)
+    if facts.role is Role.BIAS:
+        return ("bias",)
+    signed = facts.negative if choice.menu.signed is None else choice.menu.signed
+    return ("feature_map",) if signed and not choice.menu.affine else ("feature_map", "unsigned_feature_map")
+
+
+def _is_depthwise(operation: OperationFacts) -> bool:
+    """Whether each channel has a kernel of its own: a depthwise convolution, or a factor for each channel."""
+    return operation.layer_class.startswith("Depthwise") or operation.layer_class in (
+        "BatchNormalization",
+        "LayerScale",
+    )
+
+
+def _abilities(multiplier: Multiplier) -> str:
+    """What a device can do, in words."""
+    pairs = ", ".join(f"{kernel}·{feature_map}" for kernel, feature_map in multiplier.pairs)
+    said = [f"multiplies {pairs} bits (kernel · feature map)"] if pairs else []
+    if multiplier.widths:
+        has = ", ".join(f"{kind.replace('_', ' ')}s of {low} to {high}" for kind, low, high in multiplier.widths)
+        said.append(f"has {has} bits")
+    return " and ".join(said)
+
+
+def _none_left(choice: Choice, widths: Sequence[int], device: str) -> str:
     sites = ", ".join(f"`{site}`" for site in choice.sites)
     if not widths:
         return f"{device} has no pair of widths for all products in which {sites} take part: give another profile"
-    some = ", ".join(map(str, sorted(widths)))
+    some = ", ".join(map(str, widths))
     return f"{device} can use {some} bits for {sites}, but the menu is {choice.menu}: put one of these widths on it"

@@ -79,6 +79,26 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     assert code == 0
     assert "trial weights" in out
     assert "another fine-tuning" not in out
+    code, out, err = mpsearch("export", "mine", "--top", "2", "--format", "onnx", "--out", "two", "--accept", "0.9")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  onnx")] == ["onnx", "onnx"]
+    assert "onnx: writing two/trial_" in err
+    folders = sorted(path.name for path in (folder / "two").iterdir())
+    assert folders == ["trial_0", "trial_1"]
+    file = f"two/{folders[0]}/model.onnx"
+    code, out, _ = mpsearch(
+        "run", file, "--data", "digits", "--samples", "50", "--out", "p.csv", "--labels", "zero,one"
+    )
+    assert code == 0
+    assert "frames/s" in out
+    lines = (folder / "p.csv").read_text().splitlines()
+    assert lines[0] == "sample,predicted,output,target"
+    assert len(lines) == 51
+    assert {line.split(",")[1] for line in lines[1:]} & {"zero", "one"}
+    result = json.loads(mpsearch("run", file, "--data", "mine.py", "--split", "validation", "--json")[1])
+    described = json.loads((folder / "two" / folders[0] / "export.json").read_text())
+    assert result["samples"] == 128
+    assert result["accuracy"] == pytest.approx(described["files"]["onnx"]["comparison"]["exported"], abs=1e-6)
     code, out, _ = mpsearch("finetune", "mine", "--json", "--alpha", "auto_po2")
     assert code == 0
     tuned = json.loads(out)[0]
@@ -109,12 +129,13 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     assert "--force" in err
     code, out, _ = mpsearch("export", "mine", "--out", "out", "--alpha", "auto_po2", "--force", "--json")
     assert code == 0
-    assert json.loads(out)["weights"] == "fine-tuned"
+    assert [file["weights"] for file in json.loads(out)] == ["fine-tuned"]
     assert (folder / "out" / "model.keras").exists()
     code, out, _ = mpsearch("export", "mine", "--out", "out", "--force")
     assert code == 0
     number = tuned["trial"]
-    assert f"to export that: mpsearch export mine --trial {number} --alpha auto_po2 --out out --force" in out
+    other = f"mpsearch export mine --trial {number} --alpha auto_po2 --format keras --out out_auto_po2"
+    assert f"to export that: {other}" in out
 
     (folder / "mine.py").write_text(TINY.read_text() + "# changed\n")
     for words in (("study", "run", "mine", "--trials", "3"), ("finetune", "mine"), ("export", "mine", "--out", "no")):
@@ -166,7 +187,10 @@ def test_train_keeps_the_weights_where_studies_find_them(mpsearch, tiny_file, ti
     [
         (("study", "run", "none"), 1, "error: there is no"),
         (("study", "create", "--space", "none.py"), 1, "error: there is no space file `none.py`"),
-        (("export", "x", "--out", "y", "--format", "onnx"), 1, "--format must be keras, but got 'onnx'"),
+        (("export", "x", "--out", "y", "--format", "onx"), 1, "must be one of onnx, litert, keras, qonnx, but got onx"),
+        (("run", "x.onnx"), 1, "give either --data or --camera"),
+        (("run", "x.pb", "--data", "digits"), 1, "its name must end as one of *.onnx, *.tflite, *.keras, *.qonnx.onnx"),
+        (("run", "x.onnx", "--data", "digits"), 1, "there is no file x.onnx"),
         (("finetune", "x", "--alpha", "auto_po3"), 1, "must be one of"),
         (("study", "list", "--storage", "sqlite://"), 1, "keeps its data in memory"),
         (("study", "run"), 2, "Missing argument"),
@@ -369,6 +393,7 @@ def test_every_command_that_prints_a_table_has_json():
         "finetune",
         "baselines",
         "export",
+        "run",
         "demo",
         "data",
         "study create",

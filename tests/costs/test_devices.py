@@ -16,7 +16,7 @@ FACTS = two_layers()
 
 
 def test_shipped_profiles_are_what_the_devices_have():
-    assert profile_names() == ["generic-mcu", "stm32h7b3", "stm32l4r9"]
+    assert profile_names() == ["generic-mcu", "litert", "stm32h7b3", "stm32l4r9"]
     h7, l4, generic = (load_profile(name) for name in ("stm32h7b3", "stm32l4r9", "generic-mcu"))
     assert (l4.ram, l4.flash, l4.clock_mhz) == (640 * 1024, 2 * 1024**2, 120)
     assert (h7.ram, h7.flash, h7.clock_mhz) == (1380 * 1024, 2 * 1024**2, 280)
@@ -95,6 +95,9 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
         ("clock_mhz = -1", "`clock_mhz` must be a positive number"),
         ("pairs = [[8, 99]]", r"as in \[\[8, 8\]\], but has \[8, 99\]"),
         ("packed = 'yes'", "`packed` must be true or false"),
+        ("widths = 8", "`widths` must be a table of kernel, depthwise_kernel, bias, feature_map, unsigned_feature_map"),
+        ("[widths]\nkernels = [2, 8]", "`widths` must be a table of kernel, "),
+        ("[widths]\nkernel = [8, 2]", r"`widths.kernel` must be the least and the largest width, as in \[2, 8\]"),
         ("ram = ", "isn't a TOML file"),
     ],
 )

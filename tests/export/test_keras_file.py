@@ -14,7 +14,9 @@ from qkeras.utils import load_qmodel
 from mpsearch.config import Alpha, Config, RangeRule
 from mpsearch.data import Data, Split
 from mpsearch.errors import ExportError
-from mpsearch.export.keras_file import export_keras, verify
+from mpsearch.export.exporting import Options, export
+from mpsearch.export.formats import FORMATS
+from mpsearch.export.keras_file import KerasRuntime, verify, write_keras
 from mpsearch.export.qkeras_model import qkeras_model
 from mpsearch.menu import bits
 from mpsearch.network.elastic import ElasticNetwork
@@ -29,15 +31,21 @@ def trained(tiny_engine):
     return config
 
 
+def keras_export(engine, config, folder, **options):
+    return export(engine, config, folder, [FORMATS["keras"]], {"study": "tiny"}, Options(**options))
+
+
 def test_an_export_is_verified_and_loads_in_a_fresh_process_without_mpsearch(tiny_engine, trained, tmp_path):
     data = tiny_engine.data
-    found = export_keras(tiny_engine.network, trained, data, tmp_path, {"study": "tiny"})
-    assert found.top1_agreement == 1.0
-    assert found.kernels == 3
-    assert found.largest_difference <= 1e-4
+    (found,) = keras_export(tiny_engine, trained, tmp_path)
+    assert found.comparison.top1_agreement == 1.0
+    assert found.payload is None
+    verified = verify(tiny_engine.network, trained, KerasRuntime(found.path).model, data, data.validation)
+    assert verified.kernels == 3
+    assert verified.largest_difference <= 1e-4
     about = json.loads((tmp_path / "export.json").read_text())
     assert Config.from_json(about["config"]) == trained
-    assert about["bytes"] == (tmp_path / "model.keras").stat().st_size
+    assert about["files"]["keras"]["bytes"] == (tmp_path / "model.keras").stat().st_size
     x = data.inputs(data.test.x)
     np.save(tmp_path / "x.npy", x)
     script = (
@@ -53,13 +61,6 @@ def test_an_export_is_verified_and_loads_in_a_fresh_process_without_mpsearch(tin
     ours = np.asarray(tiny_engine.network.model(x, training=False))
     difference = np.abs(np.load(tmp_path / "y.npy") - ours).max(axis=1) / np.ptp(ours)
     assert np.mean(difference <= 1e-4) >= 0.95  # the others hold a value on a rounding boundary, see Verification
-
-
-def test_files_are_not_replaced_without_force(tiny_engine, trained, tmp_path):
-    export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
-    with pytest.raises(ExportError, match="--force"):
-        export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
-    export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {}, force=True)
 
 
 def spoilt(model, layer, change):
@@ -92,7 +93,7 @@ def test_a_file_with_another_bias_is_refused_and_the_first_site_named(tiny_engin
 def test_a_refused_export_leaves_no_file(tiny_engine, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("mpsearch.export.keras_file.TOP1_AGREEMENT", 1.1)
     with pytest.raises(ExportError, match="agrees"):
-        export_keras(tiny_engine.network, trained, tiny_engine.data, tmp_path, {})
+        keras_export(tiny_engine, trained, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,7 +102,7 @@ def test_what_plain_qkeras_cannot_hold_is_refused_by_name(tiny_engine, trained, 
     site = "conv/activation"
     config = Config({**trained, site: dataclasses.replace(trained[site], **{option: value})})
     with pytest.raises(ExportError, match=site):
-        export_keras(tiny_engine.network, config, tiny_engine.data, tmp_path, {})
+        write_keras(tiny_engine.network, config, tmp_path / "model.keras")
 
 
 @pytest.mark.parametrize("alpha", [Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2])

@@ -87,3 +87,44 @@ def test_a_menu_without_a_usable_width_is_refused_with_what_would_do():
     space = Space(kernel=bits(4, 8, 16), activation=bits(4, 8, 16))
     with pytest.raises(SpaceError, match="mine has no pair of widths for all products in which `a/activation`"):
         space.on_device(Multiplier("mine", ((4, 8), (4, 16)))).resolve(facts)
+
+
+BOUNDS = (("kernel", 2, 8), ("depthwise_kernel", 5, 8), ("feature_map", 2, 16), ("unsigned_feature_map", 2, 15))
+
+
+def test_widths_out_of_bounds_are_taken_off_by_kind_of_tensor():
+    import keras
+
+    from mpsearch.network.sites import facts_of
+
+    inputs = keras.Input((6, 6, 2), name="input")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, name="dw")(x)
+    facts = facts_of(keras.Model(inputs, keras.layers.Flatten(name="flatten")(x)))
+    space = Space(kernel=bits(4, 8, 16), bias=bits(16, 31), activation=bits(8, 15, 16))
+    found = space.on_device(Multiplier("LiteRT", (), BOUNDS)).resolve(facts)
+    assert {site: menu.widths for site, menu in found.menus.items()} == {
+        "input/activation": (8, 15, 16),
+        "conv/kernel": (4, 8),
+        "conv/bias": (16, 31),
+        "conv/activation": (8, 15),  # behind a ReLU, so unsigned
+        "dw/kernel": (8,),
+        "dw/bias": (16, 31),
+        "dw/activation": (8, 15, 16),
+    }
+    assert found.remarks == (
+        "LiteRT has kernels of 2 to 8, depthwise kernels of 5 to 8, feature maps of 2 to 16, unsigned feature maps of "
+        "2 to 15 bits: other widths are taken off 3 menus",
+    )
+    with pytest.raises(SpaceError, match="LiteRT can use 5, 6, 7, 8 bits for `dw/kernel`, but the menu is 4"):
+        Space(kernel=bits(4), activation=bits(8)).on_device(Multiplier("LiteRT", (), BOUNDS)).resolve(facts)
+
+
+def test_pairs_and_bounds_of_a_device_hold_together():
+    space = Space(kernel=bits(2, 4, 8, 16), activation=bits(4, 8, 16))
+    found = space.on_device(Multiplier("mine", CMSIS, (("kernel", 5, 16),))).resolve(FACTS)
+    assert found.menus["a/kernel"].widths == (8,)
+    assert found.menus["input/activation"].widths == (8, 16)
+    assert (
+        "mine multiplies 4·8, 8·8, 8·16 bits (kernel · feature map) and has kernels of 5 to 16 bits" in found.remarks[0]
+    )
