@@ -166,7 +166,7 @@ def test_without_pandas_the_extra_is_named(found, monkeypatch):
 
 def test_the_best_is_fine_tuned_and_exported(found, inside, arrays, folder):
     for file in found.export("plain", trial=0, formats="onnx,keras"):
-        assert file.comparison.top1_agreement >= 0.995
+        assert file.comparison.top1_agreement >= (0.999 if file.format == "keras" else 0.995)
     tuned = found.finetune()
     assert tuned.trial == found.best.number
     assert tuned.test > 0.4

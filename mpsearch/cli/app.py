@@ -14,7 +14,7 @@ from mpsearch.cli import predict as predict_commands
 from mpsearch.cli import sensitivity as sensitivity_commands
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
-from mpsearch.cli.common import INTERRUPTED, chosen_trials, open_engine, say
+from mpsearch.cli.common import INTERRUPTED, open_engine, say, trials_to_tune
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.errors import MpsearchError
@@ -150,14 +150,11 @@ def finetune(
     from mpsearch.cli.tables import finetuned_rows
     from mpsearch.config import parse_alpha
     from mpsearch.progress import EpochProgress
-    from mpsearch.records import config_to_tune
     from mpsearch.study import open_study
 
     changed = None if alpha is None else parse_alpha(alpha)
     opened = open_study(name, storage)
-    chosen = chosen_trials(opened, trial, top)
-    for record in chosen:
-        config_to_tune(record, changed)
+    chosen = trials_to_tune(opened, trial, top, changed)
     import_tensorflow()
     from mpsearch.finetuning import finetune as finetune_trial
     from mpsearch.metrics import direction

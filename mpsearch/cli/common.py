@@ -36,6 +36,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def trials_to_tune(study: "Study", trial: str, top: int, changed: "Alpha | None") -> "list[TrialRecord]":
+    """The trials that `--trial` and `--top` name, each with a config in which `changed` can take the place of `auto`.
+
+    Errors as of `chosen_trials` and `config_to_tune`.
+    """
+    from mpsearch.records import config_to_tune
+
+    chosen = chosen_trials(study, trial, top)
+    for record in chosen:
+        config_to_tune(record, changed)
+    return chosen
+
+
 def chosen_trials(study: "Study", trial: str, top: int) -> "list[TrialRecord]":
     """The trials that `--trial` and `--top` name; in place of answered ones, those that they were answered from.
 

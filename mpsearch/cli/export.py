@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.common import chosen_trials, open_engine, say
+from mpsearch.cli.common import open_engine, say, trials_to_tune
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "export digits --out exports/digits",
-    "export digits --format onnx,litert --out exports/digits",
+    "export digits --format onnx,keras --out exports/digits",
     "export digits --format litert --round-up --accept 0.98 --out mcu",
     "export digits --top 3 --format onnx --samples 2000 --out three",
     "export digits --format onnx --align-biases --out aligned",
@@ -74,15 +74,12 @@ def export(
     from mpsearch.cli.output import print_json
     from mpsearch.config import parse_alpha
     from mpsearch.export.formats import parse_formats
-    from mpsearch.records import config_to_tune
     from mpsearch.study import open_study
 
     formats = parse_formats(format)
     changed = None if alpha is None else parse_alpha(alpha)
     opened = open_study(name, storage)
-    chosen = chosen_trials(opened, trial, top)
-    for record in chosen:
-        config_to_tune(record, changed)
+    chosen = trials_to_tune(opened, trial, top, changed)
     import_tensorflow()
     from mpsearch.export.exporting import Options
     from mpsearch.export.exporting import export as write
@@ -138,7 +135,7 @@ def _print(files: "Sequence[Exported]", title: str) -> None:
     print_table(rows, title, spare=["worst steps", "payload KB"])
     print(
         f"verified on {files[0].comparison.samples} validation samples, each file in its own runtime; payload: "
-        "kernels, biases and scales in the file, flash: what the cost predicts"
+        "kernels, biases and scales in the file, flash: what the cost predicts of the config as the file holds it"
     )
     for file in files:
         if file.rounded:

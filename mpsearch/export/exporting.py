@@ -15,9 +15,9 @@ from typing import Any
 from mpsearch.config import MAX_BITS, Config, Role
 from mpsearch.costs.flash import FlashBytes
 from mpsearch.errors import ConfigError, ExportError
+from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
 from mpsearch.export.formats import FORMATS, Format
-from mpsearch.export.integer import with_aligned_biases
 from mpsearch.export.runtime import Runtime
 from mpsearch.export.verifying import LEAST_AGREEMENT, SAMPLES, Comparison, Layer, Searched
 from mpsearch.network.elastic import ElasticNetwork
@@ -68,7 +68,9 @@ class Exported:
         path: of the file.
         bytes: of the file.
         payload: bytes of packed kernels and biases, scales and zero-points in it; None where it holds floats instead.
-        flash: what the cost flash predicts, bytes.
+        flash: what the cost flash predicts of the config as the format holds it, with biases of 32 bits where these are
+            in the unit of the sums; bytes.
+        searched_flash: what it predicts of the searched config, bytes.
         sha256: of the file.
         comparison: with the searched model.
         rounded: site to (width searched, width exported), where the format couldn't hold the config.
@@ -125,9 +127,9 @@ def export(
     for made in formats:
         if (folder / made.file).exists() and not options.force:
             raise ExportError(f"{folder / made.file} is there already: give --force to replace it, or another --out")
+    searched = Searched(engine.network, engine.task, engine.data, engine.ends, options.samples)
     made_folder = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    searched = Searched(engine.network, engine.task, engine.data, engine.ends, options.samples)
     found = []
     for made in formats:
         report(f"{made.name}: writing {folder / made.file}, comparing it on {len(searched.split)} samples")

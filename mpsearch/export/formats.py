@@ -38,7 +38,6 @@ class Format:
     Attributes:
         name: as users give it.
         file: name of its files.
-        about: one line on it.
         write: a program and metadata to a file; None where the network itself is written.
         run: opens a file that was written.
         packages: whose versions belong to a file of it.
@@ -48,12 +47,14 @@ class Format:
 
     name: str
     file: str
-    about: str
     write: Callable[[Program, Path, Mapping[str, str]], Written] | None
     run: Callable[[Path, Written | None], Runtime]
     packages: tuple[str, ...]
     packed: bool = True
     limits: Limits | None = None
+
+
+LITERT = Limits(obstacles, nearest_config, aligns_biases=True)
 
 
 def _onnx(path: Path, written: Written | None) -> Runtime:
@@ -77,22 +78,12 @@ def _keras(path: Path, written: Any) -> Runtime:
 FORMATS: Mapping[str, Format] = {
     made.name: made
     for made in (
-        Format(
-            "onnx", "model.onnx", "QDQ with packed 4-, 8- and 16-bit codes, for ONNX Runtime", write_onnx, _onnx,
-            ("onnx", "onnxruntime"),
-        ),
-        Format(
-            "litert", "model.tflite", "int8 and int16, for LiteRT and its micro form", write_litert, _litert,
-            ("ai-edge-litert",), limits=Limits(obstacles, nearest_config, aligns_biases=True),
-        ),
-        Format("keras", "model.keras", "plain QKeras layers, for Keras", None, _keras, ("keras", "qkeras-v3"),
-            packed=False),
-        Format(
-            "qonnx", "model.qonnx.onnx", "Quant nodes of any width, for FINN and hls4ml", write_qonnx, _qonnx,
-            ("onnx", "qonnx"), packed=False,
-        ),
+        Format("onnx", "model.onnx", write_onnx, _onnx, ("onnx", "onnxruntime")),
+        Format("litert", "model.tflite", write_litert, _litert, ("ai-edge-litert",), limits=LITERT),
+        Format("keras", "model.keras", None, _keras, ("keras", "qkeras-v3"), packed=False),
+        Format("qonnx", "model.qonnx.onnx", write_qonnx, _qonnx, ("onnx", "qonnx"), packed=False),
     )
-}  # fmt: skip
+}
 
 
 def parse_formats(text: str) -> list[Format]:

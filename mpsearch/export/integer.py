@@ -21,14 +21,14 @@ import numpy as np
 
 from mpsearch.errors import ExportError
 from mpsearch.export.functions import Function
-from mpsearch.export.program import Grid, Operation, Program, Weight
+from mpsearch.export.lookup import looked_up
+from mpsearch.export.program import Grid, Operation, Program
 
 MULTIPLIER_BITS = 31
 TOTAL_BITS = 62
 """What an int64 holds; totals that may be larger are computed with Python's integers."""
 FLOAT64_EXACT = 2**53
 FLOAT32_EXACT = 2**24
-LOST_UNIT = 2.0**-20  # of a bias beside which the products of its channel are lost
 LOWEST = -(2**40)  # below each code
 
 
@@ -126,52 +126,6 @@ def accumulators(program: Program) -> list[Accumulator]:
     return run.accumulators
 
 
-def with_aligned_biases(program: Program) -> Program:
-    """The program with each bias in the unit of the sums that it is added to, as most hardware needs it.
-
-    A bias b · s_b becomes round(b · s_b / (s_input · s_kernel)) of that unit, one for each channel, in 32 bits, or in
-    64 where it doesn't fit. Where no sum of a channel reaches 2^-24 of its bias, so that float32 loses it as well, the
-    channel's kernel becomes zero, and its unit 2^-20 of the bias.
-
-    Raises:
-        ExportError: a bias without codes, or whose layer has float inputs or kernels.
-    """
-    changed = [
-        operation if operation.bias is None else _aligned(program, operation) for operation in program.operations
-    ]
-    return replace(program, operations=tuple(changed))
-
-
-def _aligned(program: Program, operation: Operation) -> Operation:
-    kernel, bias, grid = operation.kernel, operation.bias, program.grid(operation.inputs[0])
-    assert kernel is not None
-    assert bias is not None
-    if kernel.bits is None or grid is None:
-        raise _stays_float(operation.name)
-    wide = bias.values.astype(np.float64) if bias.bits is None else bias.codes * bias.scale.astype(np.float64)
-    if kernel.axis is not None:
-        kernel = _without_lost_channels(kernel, grid, wide)
-    unit = (np.float64(grid.scale) * kernel.scale.astype(np.float64)).reshape(-1)
-    codes = np.round(wide / unit)
-    largest = np.abs(codes).max(initial=0.0)
-    if largest >= 2.0**TOTAL_BITS:
-        raise ExportError(f"`{bias.site}` doesn't fit 64 bits of the unit of its layer's sums")
-    bits = 32 if largest < 2**31 else 64
-    aligned = Weight(bias.site, bits, codes.astype(np.int64), np.asarray(unit, np.float32), 0, bias.role)
-    return replace(operation, kernel=kernel, bias=aligned)
-
-
-def _without_lost_channels(kernel: Weight, grid: Grid, bias: np.ndarray) -> Weight:
-    """A kernel whose last axis has scales, with zeros where its sums are lost beside the bias, float64 (channels,)."""
-    shared = tuple(range(kernel.codes.ndim - 1))
-    sums = np.abs(kernel.codes).sum(axis=shared) * float(max(-grid.low, grid.high))
-    unit = grid.scale * kernel.scale.astype(np.float64).reshape(-1)
-    lost = (sums > 0) & (np.abs(bias) >= FLOAT32_EXACT * sums * unit)
-    scale = np.where(lost, np.abs(bias) * LOST_UNIT / grid.scale, kernel.scale.reshape(-1))
-    codes = np.where(lost, 0, kernel.codes)
-    return replace(kernel, codes=codes, scale=np.asarray(scale, np.float32).reshape(kernel.scale.shape))
-
-
 class _Run:
     """One pass through a program."""
 
@@ -207,7 +161,7 @@ class _Run:
         if tensor in self.given:
             return self.given[tensor]
         if tensor not in self.own:
-            raise _stays_float(tensor)
+            raise stays_float(tensor)
         return self.own[tensor]
 
     def _goal(self, tensor: str) -> _Goal:
@@ -216,7 +170,7 @@ class _Run:
         while tensor not in self.program.grids:
             readers = self.program.readers[tensor]
             if len(readers) != 1 or readers[0].kind != "function" or tensor in self.program.outputs:
-                raise _stays_float(tensor)
+                raise stays_float(tensor)
             tensor = readers[0].name
             functions.append(readers[0].function)
             self._covered.add(tensor)
@@ -257,7 +211,7 @@ class _Run:
         kernel, bias = operation.kernel, operation.bias
         assert kernel is not None
         if kernel.bits is None or (bias is not None and bias.bits is None):
-            raise _stays_float(operation.name)
+            raise stays_float(operation.name)
         shared = tuple(range(kernel.codes.ndim - 1)) if operation.kind != "scale" else ()
         bound = np.abs(kernel.codes).astype(np.float64).sum(axis=shared) * part.bound
         scale = part.scale * kernel.scale.astype(np.float64).reshape(-1)
@@ -294,12 +248,7 @@ class _Run:
         if self.measure:
             self.accumulators.append(_accumulator(operation.name, values, replace(goal, functions=functions)))
         values, functions = _with_linear(values, functions)
-        low, high = goal.grid.low, goal.grid.high
-        while functions and functions[-1].bounds is not None:  # rounding keeps order: bounds become codes
-            least, most = functions[-1].bounds
-            low = max(low, round(least / goal.grid.scale)) if np.isfinite(least) else low
-            high = min(high, round(most / goal.grid.scale)) if np.isfinite(most) else high
-            functions = functions[:-1]
+        functions, low, high = goal.grid.clipped(functions)
         if functions:
             if np.ndim(values.divisor):
                 raise ExportError(f"`{operation.name}` averages over a border and applies a function: no integer form")
@@ -308,7 +257,7 @@ class _Run:
         if functions:
             fraction = min(fraction, _largest_fraction([values], goal.grid))
             total = _total(values, goal.grid, fraction)
-            codes = _looked_up(total, functions, goal.grid, fraction, operation.name)
+            codes = looked_up(total, functions, goal.grid, fraction, operation.name)
         else:
             total = _total(values, goal.grid, fraction)
             codes = _divided(total, values.divisor, fraction)
@@ -348,7 +297,7 @@ def _quantized_source(program: Program, tensor: str) -> str:
     """The tensor whose codes a tensor holds."""
     while tensor not in program.grids:
         if tensor in program.inputs or not program.by_name[tensor].keeps_codes:
-            raise _stays_float(tensor)
+            raise stays_float(tensor)
         tensor = program.by_name[tensor].inputs[0]
     return tensor
 
@@ -502,57 +451,6 @@ def _divided(total: np.ndarray, divisor: Any, fraction: int) -> np.ndarray:
     return np.asarray(floor + ((twice > whole) | ((twice == whole) & (floor % 2 == 1))))
 
 
-def _looked_up(total: np.ndarray, functions: Sequence[Function], grid: Grid, fraction: int, name: str) -> np.ndarray:
-    """Codes of functions of totals, by tables of thresholds."""
-    turning = [function for function in functions if function.turns is not None]
-    before = functions[: functions.index(turning[0])] if turning else []
-    if (
-        len(turning) > 1
-        or any(f.bounds is None for f in before)
-        or not all(f.rises or f.turns is not None for f in functions)
-    ):
-        raise ExportError(
-            f"`{name}` applies {', '.join(f.name for f in functions)}, which no table of thresholds can hold"
-        )
-    unit = grid.scale * 2.0**-fraction
-
-    def code(totals: np.ndarray) -> np.ndarray:
-        values = totals.astype(np.float64) * unit
-        for function in functions:
-            values = function(values)
-        return np.clip(np.round(values / grid.scale), grid.low, grid.high).astype(np.int64)
-
-    least, most = int(total.min()), int(total.max())
-    if not turning:
-        return _by_thresholds(total, code, least, most)
-    turn = round(turning[0].turns / unit)  # type: ignore[operator]
-    rising = _by_thresholds(np.maximum(total, turn), code, min(max(least, turn), most), max(most, turn))
-    falling = _by_thresholds(-np.minimum(total, turn), lambda t: code(-t), -min(most, turn), -min(least, turn))
-    return np.where(total >= turn, rising, falling)
-
-
-def _by_thresholds(total: np.ndarray, code: Any, least: int, most: int) -> np.ndarray:
-    """`code` of totals between least and most, which rises."""
-    table, first = thresholds(code, least, most)
-    return first + np.searchsorted(table, total, side="right")
-
-
-def thresholds(code: Any, least: int, most: int) -> tuple[np.ndarray, int]:
-    """The smallest totals for which a rising function of totals, from least to most, gives each code but the first.
-
-    Returns:
-        Totals, int64, and the code of least.
-    """
-    first, last = int(code(np.array([least]))[0]), int(code(np.array([most]))[0])
-    wanted = np.arange(first + 1, last + 1)
-    low, high = np.full(len(wanted), least), np.full(len(wanted), most)  # code(low) < wanted <= code(high)
-    while np.any(high - low > 1):
-        middle = low + (high - low) // 2
-        reached = code(middle) >= wanted
-        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-    return high, first
-
-
 def _accumulator(name: str, values: _Sum, goal: _Goal) -> Accumulator:
     """Facts of an operation's sums."""
     largest = float(np.max(values.parts[0].bound, initial=0.0))
@@ -574,7 +472,8 @@ def _is_po2(number: float) -> bool:
     return number > 0.0 and frexp(number)[0] == 0.5
 
 
-def _stays_float(tensor: str) -> ExportError:
+def stays_float(tensor: str) -> ExportError:
+    """The error about a tensor that has no codes."""
     return ExportError(
         f"`{tensor}` stays float, but integers need codes everywhere: search the space without skipping sites (a last "
         "softmax may stay float), or give --format onnx or keras"

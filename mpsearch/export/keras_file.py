@@ -17,6 +17,7 @@ from mpsearch.data import Data
 from mpsearch.errors import ExportError
 from mpsearch.export.decisions import decisions, middle_of
 from mpsearch.export.qkeras_model import Codes, activation_scale, exported_kernel, qkeras_model, weight_codes_of
+from mpsearch.export.runtime import unreadable
 from mpsearch.network.adapters import activation_name, adapter_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import functional, submodel
@@ -77,16 +78,12 @@ class KerasRuntime:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise ExportError(f"there is no file {path}")
         try:
+            path.open("rb").close()
             with without_mask_warnings():
                 self.model = load_qmodel(str(path), compile=False)
         except Exception as error:  # Keras and h5py have no exception in common
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ExportError(
-                f"{path} can't be read as a Keras file, it may be cut off or damaged: {reason}"
-            ) from error
+            raise unreadable(path, "Keras", error) from error
         self.inputs: Sequence[tuple[str, tuple[int, ...]]] = [
             (tensor.name, tuple(tensor.shape[1:])) for tensor in self.model.inputs
         ]

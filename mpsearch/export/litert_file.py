@@ -11,7 +11,7 @@ Format: ai.google.dev/edge/litert, `schema.fbs`; operator versions as in LiteRT'
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import numpy as np
 
 from mpsearch.costs.containers import SCALE_BYTES
 from mpsearch.errors import ExportError
-from mpsearch.export.functions import SELU_ALPHA, SELU_SCALE, Function
-from mpsearch.export.integer import with_aligned_biases
+from mpsearch.export.aligned_biases import with_aligned_biases
+from mpsearch.export.functions import Function
+from mpsearch.export.litert_functions import RELU, applied, float_constant, fused_number
 from mpsearch.export.litert_graph import Graph, Held
 from mpsearch.export.litert_limits import (
     FLOAT,
@@ -40,6 +41,7 @@ from mpsearch.export.litert_limits import (
     stays_float,
     steps_of,
 )
+from mpsearch.export.litert_windows import Windows, plane_of
 from mpsearch.export.program import MOVING, Grid, Operation, Program, Weight
 from mpsearch.export.runtime import Written
 
@@ -50,23 +52,11 @@ JOINING = MOVING | {"maximum", "minimum", "concatenate"}
 """Kinds whose operators don't rescale: inputs and output have one form."""
 PLANAR = frozenset({"convolution", "average_pool", "max_pool", "upsample"})
 """Kinds whose operators work along height and width."""
-RELU, RELU6 = 1, 3
 FARTHEST = 2.0**20
 """Beyond it no function of a sum changes its codes."""
 INT32_SUMS = 2**31
 COARSEST_ADDEND = 16000
 """Of steps; from 16384 on the interpreter ends the process."""
-UNARY: Mapping[str, str] = {
-    "absolute": "ABS",
-    "exponential": "EXP",
-    "hard_silu": "HARD_SWISH",
-    "negative": "NEG",
-    "sigmoid": "LOGISTIC",
-    "sqrt": "SQRT",
-    "square": "SQUARE",
-    "tanh": "TANH",
-}
-"""Function to the operator that computes it."""
 
 
 def write_litert(program: Program, path: Path, metadata: Mapping[str, str]) -> Written:
@@ -157,10 +147,10 @@ class _Writer:
             x = self._softmax(operation, self._requantized(x, FLOAT, f"{tensor}/float"), tensor)
             return self._with_functions(x, functions, grid, tensor)
         if grid is None:
-            fused = _fused(functions[0]) if functions and kind in FUSING else 0
+            fused = fused_number(functions[0]) if functions and kind in FUSING else 0
             made = self._computed(operation, inputs, x.form, fused, tensor)
             return self._with_functions(made, functions[1:] if fused else functions, None, tensor)
-        rest, low, high = _without_clips(functions, grid)
+        rest, low, high = grid.clipped(functions)
         if rest:
             form = spanning(min(_reach(rest, grid), _largest_sum(operation, inputs)))
             inputs = self._fitting(operation, inputs, form, f"{tensor}/in")
@@ -210,13 +200,13 @@ class _Writer:
         """Functions of a feature map, quantized to a grid where one is given."""
         if grid is None:
             for function in functions:
-                x = self._function(x, function, name)
+                x = applied(self.graph, x, function, name)
             return x
-        rest, low, high = _without_clips(functions, grid)
+        rest, low, high = grid.clipped(functions)
         if rest:
             x = self._requantized(x, FLOAT, f"{name}/float")
             for function in rest:
-                x = self._function(x, function, name)
+                x = applied(self.graph, x, function, name)
         return self._clipped(self._requantized(x, form_of(grid, high), f"{name}/codes"), low, high, name)
 
     def _requantized(self, x: Held, form: Form, name: str) -> Held:
@@ -336,7 +326,11 @@ class _Writer:
         if kind == "average":
             share = 1.0 / len(inputs)
             label = f"{name}/share"
-            one = self._code(1, Form("int16", share), label) if not form.is_float else self._number(share, label)
+            one = (
+                self._code(1, Form("int16", share), label)
+                if not form.is_float
+                else float_constant(self.graph, share, label)
+            )
             made = self._like([found], form, name)
             found = binary("MUL", one, replace(made, negative=found.negative and not fused), fused)
         return found
@@ -352,8 +346,8 @@ class _Writer:
         if operator == "FULLY_CONNECTED":
             options["keepNumDims"] = len(shape) > 1
         else:
-            x, shape = self._reshaped(x, _plane(x.shape), f"{name}/plane"), _plane(shape)
-            windows = _Windows.of(operation, codes.shape[1:3])
+            x, shape = self._reshaped(x, plane_of(x.shape), f"{name}/plane"), plane_of(shape)
+            windows = Windows.of(operation, codes.shape[1:3])
             padding = windows.padding(x.shape)
             if padding is None:
                 x = self._padded(x, [*windows.pads, (0, 0)], f"{name}/padded")
@@ -410,13 +404,13 @@ class _Writer:
     def _planar(self, operation: Operation, x: Held, form: Form, name: str) -> Held:
         """Pooling and enlarging, over height and width."""
         kind, graph = operation.kind, self.graph
-        x, shape = self._reshaped(x, _plane(x.shape), f"{name}/plane"), _plane(operation.shape)
+        x, shape = self._reshaped(x, plane_of(x.shape), f"{name}/plane"), plane_of(operation.shape)
         if kind == "upsample":
             sizes = self._integers(shape[:2], f"{name}/sizes")
             made = self._like([x], form, name, shape)
             graph.operator("RESIZE_NEAREST_NEIGHBOR", [x.index, sizes], made, halfPixelCenters=True)
             return self._reshaped(made, operation.shape, f"{name}/shaped")
-        windows = _Windows.of(operation, operation.options["sizes"])
+        windows = Windows.of(operation, operation.options["sizes"])
         padding = windows.padding(x.shape)
         if padding is None:
             raise ExportError(f"`{operation.name}` pads unlike LiteRT's pooling; give --format onnx or keras")
@@ -436,109 +430,6 @@ class _Writer:
             )
         return self.graph.operator("SOFTMAX", [x.index], self._like([x], FLOAT, name), beta=1.0)
 
-    def _number(self, number: Any, name: str) -> int:
-        """A constant of floats."""
-        return self.graph.constant(name, np.atleast_1d(number), "float32")
-
-    def _function(self, x: Held, function: Function, name: str) -> Held:
-        """A function, in float."""
-        numbers, which = function.numbers, function.name
-
-        def apply(operator: str, y: Held, *others: Any, **options: Any) -> Held:
-            operands = [
-                other.index if isinstance(other, Held) else self._number(other, f"{name}/number") for other in others
-            ]
-            made = self.graph.feature_map(f"{name}/{operator.lower()}", y.shape, FLOAT)
-            return self.graph.operator(operator, [y.index, *operands], made, **options)
-
-        def elu(alpha: float) -> Held:
-            if alpha == 1.0:
-                return apply("ELU", x)
-            return apply("ADD", apply("RELU", x), apply("MUL", apply("ELU", apply("MINIMUM", x, 0.0)), alpha))
-
-        if which == "identity":
-            return x
-        if which in UNARY:
-            return apply(UNARY[which], x)
-        if which == "relu" and not numbers["threshold"]:
-            if _fused(function) == RELU6:
-                return apply("RELU6", x)
-            x = x if np.isinf(numbers["ceiling"]) else apply("MINIMUM", x, numbers["ceiling"])
-            return apply("LEAKY_RELU", x, alpha=numbers["slope"]) if numbers["slope"] else apply("RELU", x)
-        if which == "clip":
-            for operator, bound in (("MAXIMUM", numbers["low"]), ("MINIMUM", numbers["high"])):
-                x = apply(operator, x, bound) if np.any(np.isfinite(bound)) else x
-            return x
-        if which == "linear":
-            x = apply("MUL", x, numbers["factor"]) if np.any(numbers["factor"] != 1.0) else x
-            return apply("ADD", x, numbers["offset"]) if np.any(numbers["offset"]) else x
-        if which == "prelu":
-            return apply("PRELU", x, np.broadcast_to(numbers["alpha"], x.shape))
-        if which == "silu":
-            return apply("MUL", x, apply("LOGISTIC", x))
-        if which == "hard_sigmoid":
-            return apply("MINIMUM", apply("RELU", apply("ADD", apply("MUL", x, 1.0 / 6.0), 0.5)), 1.0)
-        if which == "elu":
-            return elu(numbers["alpha"])
-        if which == "selu":
-            return apply("MUL", elu(SELU_ALPHA), SELU_SCALE)
-        if which == "gelu":
-            return apply("GELU", x, approximate=numbers["approximate"])
-        if which == "softplus":  # max(x, 0) + ln(1 + exp(-|x|)), which doesn't overflow
-            small = apply("EXP", apply("NEG", apply("ABS", x)))
-            return apply("ADD", apply("RELU", x), apply("LOG", apply("ADD", small, 1.0)))
-        if which == "softsign":
-            return apply("DIV", x, apply("ADD", apply("ABS", x), 1.0))
-        raise ExportError(
-            f"`{name}` applies {which} with {dict(numbers)}, which no LiteRT file has; give --format onnx or keras"
-        )
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """What a convolution or pooling meets, along height and width.
-
-    Attributes:
-        sizes, strides, dilations: of each axis.
-        pads: before and after each axis.
-    """
-
-    sizes: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    pads: tuple[tuple[int, int], ...]
-
-    @staticmethod
-    def of(operation: Operation, sizes: Sequence[int]) -> "_Windows":
-        """Those of an operation; a single axis becomes the second of two."""
-
-        def pair(values: Sequence[Any], fill: Any) -> tuple[Any, ...]:
-            return (*(fill,) * (2 - len(values)), *values)
-
-        options = operation.options
-        strides, dilations, pads = (options.get(name, ()) for name in ("strides", "dilations", "pads"))
-        return _Windows(pair(sizes, 1), pair(strides, 1), pair(dilations, 1), pair(pads, (0, 0)))
-
-    def padding(self, shape: tuple[int, ...]) -> str | None:
-        """What LiteRT calls the pads of a feature map (height, width, channels); None where it has no name for them."""
-        if not any(map(any, self.pads)):
-            return "VALID"
-        same = []
-        for size, kernel, stride, dilation in zip(shape, self.sizes, self.strides, self.dilations, strict=False):
-            total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-            same.append((total // 2, total - total // 2))
-        return "SAME" if self.pads == tuple(same) else None
-
-    def arguments(self, padding: str, schema: Any) -> dict[str, int]:
-        """Options of an operator."""
-        return {"padding": getattr(schema.Padding, padding), "strideH": self.strides[0], "strideW": self.strides[1]}
-
-
-def _plane(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width and channels of a shape without the batch dimension."""
-    full = (1, 1, *shape)
-    return prod(full[:-2]), full[-2], full[-1]
-
 
 def _arranged(operation: Operation, depthwise: bool) -> tuple[str, np.ndarray, int]:
     """The operator for an operation's kernel, the codes as it wants them, and the axis of its outputs."""
@@ -550,13 +441,6 @@ def _arranged(operation: Operation, depthwise: bool) -> tuple[str, np.ndarray, i
     if depthwise:
         return "DEPTHWISE_CONV_2D", codes.transpose(2, 0, 1, 3), 3
     return "CONV_2D", codes.transpose(3, 0, 1, 2), 0
-
-
-def _fused(function: Function) -> int:
-    """Number of the activation function that LiteRT's operators can apply themselves; 0 where they can't."""
-    if function.is_relu:
-        return RELU
-    return RELU6 if function.name == "relu" and function.bounds == (0.0, 6.0) else 0
 
 
 def _largest_sum(operation: Operation, inputs: Sequence[Held]) -> float:
@@ -582,18 +466,6 @@ def _sums_of_magnitudes(kernel: np.ndarray, kind: str) -> np.ndarray:
     """For each output of a kernel."""
     shared = tuple(range(kernel.ndim - 1)) if kind != "scale" else ()
     return np.abs(kernel).astype(np.float64).sum(axis=shared)
-
-
-def _without_clips(functions: Sequence[Function], grid: Grid) -> tuple[Sequence[Function], int, int]:
-    """Functions without the last that only clip, and the smallest and largest code that these leave of a grid."""
-    functions = [function for function in functions if not function.is_identity]
-    low, high = grid.low, grid.high
-    while functions and functions[-1].bounds is not None:
-        least, most = functions[-1].bounds
-        low = max(low, round(least / grid.scale)) if np.isfinite(least) else low
-        high = min(high, round(most / grid.scale)) if np.isfinite(most) else high
-        functions = functions[:-1]
-    return functions, low, high
 
 
 def _reach(functions: Sequence[Function], grid: Grid) -> float:

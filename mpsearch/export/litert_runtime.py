@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mpsearch.errors import ExportError
 from mpsearch.export.litert_graph import litert_module
+from mpsearch.export.runtime import unreadable
 
 
 class LitertRuntime:
@@ -22,8 +22,9 @@ class LitertRuntime:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self._interpreter = self._open(keeps_all=False)
+        self._keeping: Any = None  # an interpreter that keeps all tensors, once it is asked for
         self.inputs: Sequence[tuple[str, tuple[int, ...]]] = [
             (entry["name"].removesuffix("/input"), tuple(int(size) for size in entry["shape"][1:]))
             for entry in self._interpreter.get_input_details()
@@ -36,7 +37,9 @@ class LitertRuntime:
 
     def values(self, inputs: Sequence[np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
         """Values of a program's quantized tensors, float32 (batch, ..., channels)."""
-        interpreter = self._open(keeps_all=True)
+        if self._keeping is None:
+            self._keeping = self._open(keeps_all=True)
+        interpreter = self._keeping
         self._run(interpreter, inputs)
         known = {entry["name"]: entry for entry in interpreter.get_tensor_details()}
         found = {}
@@ -49,20 +52,16 @@ class LitertRuntime:
     def _open(self, keeps_all: bool) -> Any:
         """An interpreter; one that keeps all tensors needs more memory."""
         module = litert_module("interpreter")
-        if not self.path.is_file():
-            raise ExportError(f"there is no file {self.path}")
         try:
+            self._path.open("rb").close()
             made = module.Interpreter(
-                str(self.path),
+                str(self._path),
                 experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
                 experimental_preserve_all_tensors=keeps_all,
             )
             made.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ExportError(
-                f"{self.path} can't be read as a LiteRT file, it may be cut off or damaged: {reason}"
-            ) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise unreadable(self._path, "LiteRT", error) from error
         return made
 
     def _run(self, interpreter: Any, inputs: Sequence[np.ndarray]) -> None:

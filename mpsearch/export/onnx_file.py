@@ -16,7 +16,7 @@ from mpsearch.costs.containers import SCALE_BYTES
 from mpsearch.errors import ExportError
 from mpsearch.export.onnx_graph import OnnxGraph, write_graph
 from mpsearch.export.program import Grid, Program, Weight
-from mpsearch.export.runtime import Written
+from mpsearch.export.runtime import Written, channels_last, unreadable
 
 WIDEST_FEATURE_MAP = 16
 
@@ -104,13 +104,9 @@ class OnnxRuntime:
         )
         try:
             self._session = self._open(path.read_bytes())
-        except FileNotFoundError as error:
-            raise ExportError(f"there is no file {path}") from error
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
-            reason = str(error).splitlines()[0]
-            raise ExportError(
-                f"{path} can't be read as an ONNX file, it may be cut off or damaged: {reason}"
-            ) from error
+            raise unreadable(path, "ONNX", error) from error
+        self._shown: tuple[tuple[str, ...], Any] = ((), self._session)  # tensors, and a session that gives them
         self.inputs: Sequence[tuple[str, tuple[int, ...]]] = [
             (entry.name, tuple(entry.shape[1:])) for entry in self._session.get_inputs()
         ]
@@ -121,17 +117,21 @@ class OnnxRuntime:
 
     def values(self, inputs: Sequence[np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
         """Values of a program's quantized tensors, float32 (batch, ..., channels)."""
+        if self._shown[0] != tuple(tensors):
+            self._shown = tuple(tensors), self._showing(tensors)
+        found = self._shown[1].run(None, self._fed(inputs))
+        layouts = [self._layouts[tensor] for tensor in tensors]
+        return {t: channels_last(v, first) for t, v, (_, first) in zip(tensors, found, layouts, strict=True)}
+
+    def _showing(self, tensors: Sequence[str]) -> Any:
+        """A session whose outputs are tensors of the program."""
         import onnx
 
         model = onnx.load(str(self._path))
         del model.graph.output[:]
         for tensor in tensors:
             model.graph.output.append(onnx.ValueInfoProto(name=self._layouts[tensor][0]))
-        found = self._open(model.SerializeToString()).run(None, self._fed(inputs))
-        turned = {}
-        for tensor, array in zip(tensors, found, strict=True):
-            turned[tensor] = np.moveaxis(array, 1, -1) if self._layouts[tensor][1] else array
-        return turned
+        return self._open(model.SerializeToString())
 
     def _fed(self, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
         return {name: np.asarray(x, np.float32) for (name, _), x in zip(self.inputs, inputs, strict=True)}

@@ -35,6 +35,20 @@ class Grid:
         """Codes of values, int64, the same shape; divided in the values' own type."""
         return np.clip(np.round(x / np.asarray(self.scale, x.dtype)), self.low, self.high).astype(np.int64)
 
+    def clipped(self, functions: Sequence[Function]) -> tuple[tuple[Function, ...], int, int]:
+        """Functions without the last ones that only clip, and the smallest and largest code that these leave.
+
+        Rounding keeps order, so that bounds of values become bounds of codes.
+        """
+        left = tuple(function for function in functions if not function.is_identity)
+        low, high = self.low, self.high
+        while left and left[-1].bounds is not None:
+            least, most = left[-1].bounds
+            low = max(low, round(least / self.scale)) if np.isfinite(least) else low
+            high = min(high, round(most / self.scale)) if np.isfinite(most) else high
+            left = left[:-1]
+        return left, low, high
+
     @property
     def signed(self) -> bool:
         """Whether its codes are those of a signed type: symmetric, without a zero-point."""

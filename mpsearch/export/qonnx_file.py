@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mpsearch.errors import ExportError, MissingPackageError
+from mpsearch.errors import MissingPackageError
 from mpsearch.export.onnx_graph import OnnxGraph, write_graph
 from mpsearch.export.program import Grid, Program, Weight
-from mpsearch.export.runtime import Written
+from mpsearch.export.runtime import Written, channels_last, unreadable
 
 DOMAIN = "qonnx.custom_op.general"
 
@@ -80,13 +80,8 @@ class QonnxRuntime:
             if not model.graph.output:
                 raise ValueError("it has no graph")
             self._model = ModelWrapper(model)
-        except FileNotFoundError as error:
-            raise ExportError(f"there is no file {path}") from error
         except Exception as error:  # of protobuf, or whatever damaged content leads to
-            reason = str(error).splitlines()[0]
-            raise ExportError(
-                f"{path} can't be read as a QONNX file, it may be cut off or damaged: {reason}"
-            ) from error
+            raise unreadable(path, "QONNX", error) from error
         self.inputs: Sequence[tuple[str, tuple[int, ...]]] = [
             (entry.name, tuple(d.dim_value for d in entry.type.tensor_type.shape.dim[1:]))
             for entry in model.graph.input
@@ -100,11 +95,8 @@ class QonnxRuntime:
     def values(self, inputs: Sequence[np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
         """Values of a program's quantized tensors, float32 (batch, ..., channels)."""
         found = self._executed(inputs)
-        turned = {}
-        for tensor in tensors:
-            name, first = self._layouts[tensor]
-            turned[tensor] = np.moveaxis(found[name], 1, -1) if first else found[name]
-        return turned
+        layouts = [self._layouts[tensor] for tensor in tensors]
+        return {t: channels_last(found[name], first) for t, (name, first) in zip(tensors, layouts, strict=True)}
 
     def _executed(self, inputs: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
         from qonnx.core.onnx_exec import execute_onnx

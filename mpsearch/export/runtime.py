@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from mpsearch.errors import ExportError
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,16 @@ class Runtime(Protocol):
 
     def values(self, inputs: Sequence[np.ndarray], tensors: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Values of quantized feature maps by name, float32 (batch, ..., channels)."""
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> ExportError:
+    """The error about a file that isn't there, or that its runtime can't read."""
+    if isinstance(error, FileNotFoundError):
+        return ExportError(f"there is no file {path}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ExportError(f"{path} can't be read as a {kind} file, it may be cut off or damaged: {reason}")
+
+
+def channels_last(values: np.ndarray, first: bool) -> np.ndarray:
+    """A feature map (batch, ...) with its channels last, which come `first` behind the batch or are last already."""
+    return np.moveaxis(values, 1, -1) if first else values

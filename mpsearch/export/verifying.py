@@ -91,7 +91,7 @@ class Layer:
 
 
 class Searched:
-    """The searched model's side of a comparison; predicts once for all formats.
+    """The searched model's side of a comparison, the same samples for all formats.
 
     Args:
         network: with config and weights set.
@@ -175,9 +175,12 @@ class Searched:
     def metric(self, outputs: Sequence[np.ndarray]) -> float:
         """The task's metric of model outputs for all samples."""
         if self.task.metric in WHOLE:
-            rest = iter(np.split(outputs[0], range(1, len(outputs[0]))))
-            take = lambda x: np.concatenate([next(rest) for _ in range(len(x))])  # noqa: E731
-            return whole_metrics([self.task.metric], take, self.data, self.split, self.ends)[self.task.metric]
+            samples = iter(outputs[0])
+
+            def known(x: np.ndarray) -> np.ndarray:
+                return np.stack([next(samples) for _ in x])
+
+            return whole_metrics([self.task.metric], known, self.data, self.split, self.ends)[self.task.metric]
         measured = Measured.of([self.task.metric], self.ends.outputs)
         if self._judge is None:
             self._judge = self._metric_alone(outputs, measured)

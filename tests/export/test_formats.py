@@ -14,9 +14,10 @@ from keras import Input, layers
 from mpsearch.config import Config, QuantizerSpec
 from mpsearch.costs.flash import FlashBytes
 from mpsearch.errors import ConfigError, ExportError
+from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
 from mpsearch.export.formats import FORMATS, format_of, parse_formats
-from mpsearch.export.integer import execute, outputs_of, with_aligned_biases
+from mpsearch.export.integer import execute, outputs_of
 from mpsearch.export.keras_file import write_keras
 from mpsearch.menu import bits
 from mpsearch.network.elastic import ElasticNetwork

@@ -12,15 +12,15 @@ from keras import Input, layers
 
 from mpsearch.config import Config
 from mpsearch.errors import ExportError
+from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
 from mpsearch.export.integer import (
     accumulators,
     execute,
     outputs_of,
     round_shift,
-    thresholds,
-    with_aligned_biases,
 )
+from mpsearch.export.lookup import thresholds
 from mpsearch.export.qkeras_model import weight_codes_of
 from mpsearch.menu import bits
 from mpsearch.network.adapters import adapter_of

@@ -15,9 +15,10 @@ from mpsearch import models
 from mpsearch.config import Config
 from mpsearch.errors import ExportError, MissingPackageError
 from mpsearch.export import litert_graph
+from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
 from mpsearch.export.functions import Function
-from mpsearch.export.integer import execute, outputs_of, with_aligned_biases
+from mpsearch.export.integer import execute, outputs_of
 from mpsearch.export.litert_file import write_litert
 from mpsearch.export.litert_limits import nearest_config, obstacles
 from mpsearch.export.litert_runtime import LitertRuntime
@@ -368,8 +369,9 @@ def test_codes_and_scales_are_stored_as_they_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scales, kernel.scale.reshape(-1))
         assert scales.size in (1, codes.shape[axis])
         widths.add(kernel.bits)
-        if operation.bias is not None:
-            unit = program.grid(operation.inputs[0]).scale * kernel.scale.reshape(-1)  # type: ignore[union-attr]
+        grid = program.grid(operation.inputs[0])
+        if operation.bias is not None and grid is not None:
+            unit = grid.scale * kernel.scale.reshape(-1)
             np.testing.assert_allclose(found[operation.bias.site][1], unit, rtol=1e-6)
     assert len(widths) == 4
 
