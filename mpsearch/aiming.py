@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mpsearch.config import Config
-from mpsearch.costs.latency import read_table
+from mpsearch.costs.measured import read_table
 from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import Device, make_cost
 from mpsearch.costs.sizes import parse_size

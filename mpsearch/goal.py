@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mpsearch.costs.latency import Row
+from mpsearch.costs.measured import Row
 from mpsearch.costs.profile import Profile
 from mpsearch.errors import ConfigError
 

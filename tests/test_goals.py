@@ -8,7 +8,7 @@ import pytest
 from mpsearch import Space, bits
 from mpsearch.aiming import make_goal, reachable, refuse_beyond
 from mpsearch.config import QuantizerSpec
-from mpsearch.costs.latency import Row
+from mpsearch.costs.measured import Row
 from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import make_cost, register_cost
 from mpsearch.creation import check_unchanged, provenance_of

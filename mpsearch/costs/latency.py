@@ -1,21 +1,16 @@
 """Latency: microseconds of one inference, by a roofline or by a table of measured layers."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mpsearch.costs.containers import container_bits, padded_bits, whole_bytes
+from mpsearch.costs.measured import Row, shape_text
 from mpsearch.costs.model import Cost, widest
 from mpsearch.costs.profile import Profile
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import ConfigError
-from mpsearch.facts import ModelFacts, OperationFacts, TensorFacts
-
-COLUMNS = ("layer", "input", "output", "kernel_bits", "input_bits", "us")
-ANY = "*"
+from mpsearch.facts import ModelFacts, OperationFacts
 
 
 class RooflineLatency(Cost):
@@ -72,30 +67,6 @@ class RooflineLatency(Cost):
         return found
 
 
-@dataclass(frozen=True)
-class Row:
-    """A measured layer; a text that is "*" and a width that is None stand for all.
-
-    Attributes:
-        layer: name of the layer, or its class.
-        input, output: shapes of its first input and output, as in "32x32x16".
-        kernel_bits, input_bits: widths of its kernel, and of its widest input.
-        us: microseconds.
-    """
-
-    layer: str
-    input: str
-    output: str
-    kernel_bits: int | None
-    input_bits: int | None
-    us: float
-
-    def is_of(self, operation: OperationFacts, first: TensorFacts, made: TensorFacts) -> bool:
-        """Whether it is a measurement of an operation, at some widths."""
-        shapes = (self.input in (ANY, _text(first.shape))) and (self.output in (ANY, _text(made.shape)))
-        return shapes and self.layer in (operation.name, operation.layer_class, ANY)
-
-
 class TableLatency(Cost):
     """Microseconds by a table of measured layers: the first row that fits an operation and its widths counts.
 
@@ -119,7 +90,7 @@ class TableLatency(Cost):
         missing = [o for o, found in zip(facts.operations, self._rows, strict=True) if not found]
         if missing:
             first = missing[0]
-            shapes = f"{_text(tensors[first.inputs[0]].shape)} to {_text(tensors[first.outputs[0]].shape)}"
+            shapes = f"{shape_text(tensors[first.inputs[0]].shape)} to {shape_text(tensors[first.outputs[0]].shape)}"
             raise ConfigError(
                 f"the measured layers have no row for {len(missing)} of {len(facts.operations)} operations, first of "
                 f"all `{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
@@ -154,38 +125,3 @@ class TableLatency(Cost):
                 f"{int(kernel[at])} and an input of {int(read[at])} bits: add one, or take these widths off the menus"
             )
         return found
-
-
-def read_table(path: Path) -> list[Row]:
-    """The rows of a table of measured layers.
-
-    Args:
-        path: CSV with the columns `layer` (a layer's name, or its class), `input`, `output` (shapes, as in 32x32x16),
-            `kernel_bits`, `input_bits` and `us`; "*" stands for all.
-
-    Raises:
-        ConfigError: the file can't be read, or isn't such a table.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"the table of measured layers {path} can't be read: {error}") from error
-    if not lines or set(lines[0]) != set(COLUMNS):
-        raise ConfigError(f"{path} must be a CSV file with the columns {', '.join(COLUMNS)}, and rows below them")
-    return [_row(line, path, number) for number, line in enumerate(lines, 2)]
-
-
-def _row(line: dict[str, str], path: Path, number: int) -> Row:
-    try:
-        kernel, read = (None if line[n].strip() == ANY else int(line[n]) for n in ("kernel_bits", "input_bits"))
-        us = float(line["us"])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}, line {number}: widths and `us` must be numbers, but it has {line}") from error
-    if not us >= 0:
-        raise ConfigError(f"{path}, line {number}: `us` must be at least 0, but is {us}")
-    return Row(line["layer"].strip(), line["input"].strip(), line["output"].strip(), kernel, read, us)
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -10,7 +10,8 @@ from mpsearch.config import Config
 from mpsearch.costs.bits import BitCost, ReferenceBits
 from mpsearch.costs.energy import EnergyPj
 from mpsearch.costs.flash import FlashBytes
-from mpsearch.costs.latency import RooflineLatency, Row, TableLatency
+from mpsearch.costs.latency import RooflineLatency, TableLatency
+from mpsearch.costs.measured import Row
 from mpsearch.costs.model import Cost
 from mpsearch.costs.pairs import UnsupportedProducts
 from mpsearch.costs.products import AccumulatorBits, Bops, Ebops, Macs

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mpsearch import facts_of
 from mpsearch.config import Config
-from mpsearch.costs.latency import RooflineLatency, TableLatency, read_table
+from mpsearch.costs.latency import RooflineLatency, TableLatency
+from mpsearch.costs.measured import read_table
 from mpsearch.costs.profile import Profile, load_profile, profile_names
 from mpsearch.costs.sizes import parse_size, shown_size
 from mpsearch.errors import ConfigError, DataMissingError
