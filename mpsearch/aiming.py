@@ -59,7 +59,8 @@ def make_goal(
         found[name] = parse_size(text, make_cost(name, space.facts, device).unit, f"limit {name}")
     least = None if floor is None else parse_size(floor, "", file.task.metric)
     wanted: Any = objective  # `Goal` refuses what is none
-    narrows = device.profile is not None and (found.get("unsupported") == 0 or bool(device.profile.widths))
+    fixed = device.profile is not None and (device.profile.widths or device.profile.aligned_biases)
+    narrows = found.get("unsupported") == 0 or bool(fixed)
     return Goal(wanted, tuple(costs) or ("bits",), found, least, device.profile, device.latencies, narrows)
 
 

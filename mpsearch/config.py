@@ -38,12 +38,15 @@ class Alpha(StrEnum):
     AUTO_PO2: the power of two with the least squared error.
     QKERAS_PO2: QKeras's own iteration for a power of two, for comparison (kernels and biases).
     FIXED: 2^(integer - fractional bits), independent of the values (fixed point).
+    ALIGNED: of a bias, the unit of the sums that it is added to: its layer's input scale times the kernel's, channel by
+        channel. Integer hardware then adds it without rescaling.
     """
 
     AUTO = "auto"
     AUTO_PO2 = "auto_po2"
     QKERAS_PO2 = "qkeras_po2"
     FIXED = "fixed"
+    ALIGNED = "aligned"
 
 
 class RangeRule(StrEnum):

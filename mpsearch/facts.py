@@ -167,6 +167,24 @@ class ModelFacts:
             for site in self.of(Role.ACTIVATION)
         }
 
+    def factors(self, bias: str) -> tuple[str, str] | None:
+        """The kernel and the activation site whose products a bias is added to.
+
+        None where there isn't one of each: behind float inputs or several, in a recurrent layer, or where a layer is
+        applied to several feature maps.
+        """
+        inputs = {tensor.name: tensor.sites for tensor in self.tensors}
+        found = {
+            (operation.kernels, tuple(inputs[name] for name in operation.inputs))
+            for operation in self.operations
+            if bias in operation.biases and not operation.states
+        }
+        if len(found) == 1:
+            kernels, read = found.pop()
+            if len(kernels) == 1 and len(read) == 1 and len(read[0]) == 1:
+                return kernels[0], read[0][0]
+        return None
+
     def of(self, role: Role) -> Iterator[SiteFacts]:
         """Sites of one role, in network order."""
         return (site for site in self.sites if site.role is role)

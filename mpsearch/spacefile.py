@@ -54,14 +54,15 @@ class SpaceFile:
         return digest.hexdigest()[:16]
 
     def narrowed(self, goal: Goal) -> "SpaceFile":
-        """The same with a space of widths that a goal's device can use; itself where the goal doesn't narrow it."""
+        """The same with a space of what a goal's device can use; itself where the goal doesn't narrow it."""
         if not goal.narrows or goal.profile is None:
             return self
         profile = goal.profile
         pairs = profile.pairs if goal.limits.get("unsupported") == 0 else ()
-        if not pairs and not profile.widths:
+        if not pairs and not profile.widths and not profile.aligned_biases:
             return self
-        return replace(self, space=self.space.on_device(Multiplier(profile.name, pairs, profile.widths)))
+        multiplier = Multiplier(profile.name, pairs, profile.widths, profile.aligned_biases)
+        return replace(self, space=self.space.on_device(multiplier))
 
 
 def space_folders() -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ PLACES = ("fixed", "sram", "dram")
 """Where parameters and feature maps can be kept."""
 SHIPPED = Path(__file__).parent / "profiles"
 _SIZES, _NUMBERS = ("ram", "flash"), ("clock_mhz", "macs_per_cycle", "bytes_per_cycle", "cycles_per_operation")
-_KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "widths", "packed", "weights", "activations")
+_KEYS = ("name", *_SIZES, *_NUMBERS, "pairs", "widths", "aligned_biases", "packed", "weights", "activations")
 WIDTHS = ("kernel", "depthwise_kernel", "bias", "feature_map", "unsigned_feature_map")
 """What a profile's table `widths` can bound; the narrower kinds are of the wider ones as well."""
 
@@ -33,6 +33,7 @@ class Profile:
         pairs: widths of kernels and feature maps that it multiplies, (kernel, feature map); none: all.
         widths: kind of tensor, one of `WIDTHS`, with the least and the largest width that the device, or the format of
             its files, has for it; kinds that aren't named have all. Unsigned are feature maps with a zero-point too.
+        aligned_biases: whether it adds biases to sums as they are, so that they must have 32 bits in the sums' unit.
         packed: whether feature maps of less than 8 bits lie side by side; else each value takes a byte at least.
         weights, activations: where parameters and feature maps are kept: "fixed", "sram" or "dram".
     """
@@ -46,6 +47,7 @@ class Profile:
     cycles_per_operation: float = 0.0
     pairs: tuple[tuple[int, int], ...] = ()
     widths: tuple[tuple[str, int, int], ...] = ()
+    aligned_biases: bool = False
     packed: bool = True
     weights: str = "sram"
     activations: str = "sram"
@@ -97,8 +99,9 @@ def _profile(given: dict[str, Any], path: Path) -> Profile:
     for key in ("weights", "activations"):
         if made.get(key, "sram") not in PLACES:
             raise ConfigError(f"{path}: `{key}` must be {', '.join(PLACES)}, but is {made[key]!r}")
-    if not isinstance(made.get("packed", True), bool):
-        raise ConfigError(f"{path}: `packed` must be true or false, but is {made['packed']!r}")
+    for key in ("packed", "aligned_biases"):
+        if not isinstance(made.get(key, True), bool):
+            raise ConfigError(f"{path}: `{key}` must be true or false, but is {made[key]!r}")
     return Profile(**made)
 
 

@@ -2,7 +2,8 @@
 
 Kernels take `quantized_bits(b, 0, 1, 1, alpha="auto", post_training_scale=s·2^(b-1))`, biases and feature maps
 `quantized_linear` with a number for alpha: forms that survive saving and loading (the usual ones compute their scales
-anew or lose options).
+anew or lose options). Aligned biases have a scale for each channel, of which QKeras has no such form: the layer holds
+their values as they are.
 """
 
 import inspect
@@ -15,7 +16,7 @@ import numpy as np
 import qkeras
 from qkeras.qrecurrent import QGRUCell, QLSTMCell, QSimpleRNNCell
 
-from mpsearch.config import Config, QuantizerSpec, RangeRule, Role
+from mpsearch.config import Alpha, Config, QuantizerSpec, RangeRule, Role
 from mpsearch.errors import ExportError
 from mpsearch.network.adapters import Weight, adapter_of, class_name
 from mpsearch.network.canonical import copied
@@ -23,7 +24,6 @@ from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import Node
 from mpsearch.network.sites import with_quantizers
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap
-from mpsearch.quantizers.weights import WeightQuantizer
 
 LAYERS: Mapping[str, tuple[Any, str]] = {
     "Dense": (qkeras.QDense, "kernel_quantizer"),
@@ -85,11 +85,12 @@ def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]
         for weight in _weights_of(node):
             site = f"{node.layer_name}/{weight.name}"
             if site in config and site not in found:
-                spec, quantizer = config[site], network.quantizer(site)
-                assert isinstance(quantizer, WeightQuantizer)
-                variable = weight.of(network.model.get_layer(node.layer_name).inner)
-                codes, scale = quantizer.codes(keras.ops.convert_to_tensor(variable), spec)
-                found[site] = Codes(np.asarray(codes, np.float64), np.asarray(scale, np.float32))
+                spec = config[site]
+                codes, scale = network.model.get_layer(node.layer_name).codes(weight.attribute, spec)
+                largest = 2.0 ** (spec.bits - 1) - 1.0  # which float32 may round up
+                found[site] = Codes(
+                    np.clip(np.asarray(codes, np.float64), -largest, largest), np.asarray(scale, np.float32)
+                )
     return found
 
 
@@ -175,7 +176,8 @@ def _exported(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes], c
         site = f"{node.layer_name}/{weight.name}"
         if site in config:
             argument = kernel_argument if weight.role is Role.KERNEL else "bias_quantizer"
-            options[argument] = _weight_quantizer(config[site], codes[site], weight.role)
+            if config[site].alpha is not Alpha.ALIGNED:
+                options[argument] = _weight_quantizer(config[site], codes[site], weight.role)
     return made(**{**options, "activation": None}, name=node.layer_name)
 
 

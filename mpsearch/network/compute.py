@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from mpsearch.config import QuantizerSpec
+from mpsearch.network.alignment import Alignment
 from mpsearch.network.canonical import copied
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap
 from mpsearch.quantizers.weights import WeightQuantizer
@@ -18,14 +20,23 @@ class QuantizedCompute(keras.layers.Layer):
     Args:
         inner: the float layer, built.
         quantizers: weight attribute (`kernel`, `cell.bias`) to its quantizer.
+        alignment: where the bias may be aligned.
     """
 
-    def __init__(self, inner: keras.layers.Layer, quantizers: Mapping[str, WeightQuantizer], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        inner: keras.layers.Layer,
+        quantizers: Mapping[str, WeightQuantizer],
+        alignment: Alignment | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=inner.name, **kwargs)
         self.inner = inner
         self.weight_quantizers = {attribute.replace(".", "__"): q for attribute, q in quantizers.items()}
         self.supports_masking = inner.supports_masking
-        self._attributes = list(quantizers)
+        self._alignment = alignment
+        # the scales of an aligned bias follow from the kernel's
+        self._attributes = sorted(quantizers, key=lambda name: alignment is not None and name == alignment.bias)
         self._is_scale_and_shift = isinstance(inner, keras.layers.BatchNormalization)  # see `canonical`
         for attribute, quantizer in quantizers.items():
             quantizer.build(tuple(attrgetter(attribute)(inner).shape))
@@ -39,10 +50,13 @@ class QuantizedCompute(keras.layers.Layer):
         # the layer's own code runs, reading quantized values in place of its variables
         # JAX's training step holds the values of all variables in a scope, which this one would hide
         values = {id(v): (v, keras.ops.convert_to_tensor(v)) for v in self.variables}
-        for attribute in self._attributes:
-            variable = attrgetter(attribute)(self.inner)
-            quantizer = self.weight_quantizers[attribute.replace(".", "__")]
-            values[id(variable)] = (variable, quantizer(values[id(variable)][1]))
+        weights = {attribute: attrgetter(attribute)(self.inner) for attribute in self._attributes}
+        given = {attribute: values[id(weight)][1] for attribute, weight in weights.items()}
+        scales: dict[str, Any] = {}
+        for attribute, weight in weights.items():
+            least = self._least_scales(attribute, given, scales)
+            quantized, scales[attribute] = self._quantizer(attribute).quantized(given[attribute], least)
+            values[id(weight)] = (weight, quantized)
         with keras.StatelessScope(state_mapping=list(values.values())) as scope:
             result = self.inner.call(first, *args, **kwargs)
         for variable, value in values.values():  # the state of a dropout's random numbers, say
@@ -50,6 +64,33 @@ class QuantizedCompute(keras.layers.Layer):
             if not variable.trainable and updated is not value:
                 variable.assign(updated)
         return result
+
+    def codes(self, attribute: str, spec: QuantizerSpec) -> tuple[Any, Any]:
+        """Codes and scales of a weight, as of `WeightQuantizer.codes`, with the present values of all.
+
+        Args:
+            attribute: of the weight.
+            spec: that it has at present.
+        """
+        given = {name: keras.ops.convert_to_tensor(attrgetter(name)(self.inner)) for name in self._attributes}
+        scales: dict[str, Any] = {}
+        for name in self._attributes[: self._attributes.index(attribute)]:
+            least = self._least_scales(name, given, scales)
+            scales[name] = self._quantizer(name).quantized(given[name], least)[1]
+        return self._quantizer(attribute).codes(given[attribute], spec, self._least_scales(attribute, given, scales))
+
+    def _quantizer(self, attribute: str) -> WeightQuantizer:
+        return self.weight_quantizers[attribute.replace(".", "__")]
+
+    def _least_scales(self, attribute: str, given: Mapping[str, Any], scales: Mapping[str, Any]) -> Any:
+        """Of a weight, as of `WeightQuantizer.quantized`, for the values of all and the scales of those before it."""
+        alignment = self._alignment
+        if alignment is not None and attribute == alignment.kernel:
+            spec = keras.ops.convert_to_tensor(self._quantizer(alignment.bias).spec)
+            return alignment.least_scales(given[alignment.bias], spec)
+        if alignment is not None and attribute == alignment.bias:
+            return alignment.unit(scales[alignment.kernel], given[attribute].shape[0])
+        return None
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         return self.inner.compute_output_spec(*args, **kwargs)

@@ -11,6 +11,7 @@ from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
 from mpsearch.menu import Menu
 from mpsearch.network.adapters import adapter_of
+from mpsearch.network.alignment import Alignment
 from mpsearch.network.assign import bulk_assign
 from mpsearch.network.calibration import CALIBRATION_SAMPLES, observe
 from mpsearch.network.canonical import canonical, copied
@@ -162,7 +163,21 @@ class ElasticNetwork:
             if site in self.space.menus:
                 state = self._quantizers[site] = self._feature_map(site, self.space.menus[site])
             return QuantizedRecurrent(inner, quantizers, state)
-        return QuantizedCompute(inner, quantizers) if adapter.weights else inner
+        return QuantizedCompute(inner, quantizers, self._alignment(node)) if adapter.weights else inner
+
+    def _alignment(self, node: Node) -> Alignment | None:
+        """What the unit of a layer's sums follows from, where its bias may be aligned."""
+        weights = {f"{node.layer_name}/{weight.name}": weight for weight in adapter_of(node.layer).weights}
+        for site, weight in weights.items():
+            if site in self.space.menus and Alpha.ALIGNED in self._alphas(self.space.menus[site]):
+                factors = self.facts.factors(site)
+                assert factors is not None  # or the space would have been refused
+                kernel, read = factors
+                feature_map = self._quantizers[read]
+                assert isinstance(feature_map, QuantizedBitsFeatureMap)
+                scales = self.facts.by_name[kernel].scales
+                return Alignment(weights[kernel].attribute, weight.attribute, scales, feature_map)
+        return None
 
     def _feature_map(self, site: str, menu: Menu) -> QuantizedBitsFeatureMap:
         negative = self.facts.by_name[site].negative

@@ -194,6 +194,15 @@ class QuantizedBitsFeatureMap(keras.layers.Layer):
         """The codes for the present spec, whose width must not be 0, and the present range."""
         return Grid(*_grid(self.options)(*(ops.convert_to_tensor(v) for v in (self.spec, self.range, self.sketch))))
 
+    def step(self) -> Any:
+        """Distance of neighbouring codes for the present spec and range, a scalar; zero where the spec is float."""
+        spec, extremes, sketch = (ops.convert_to_tensor(v) for v in (self.spec, self.range, self.sketch))
+        return ops.cond(
+            spec[0] == FLOAT,
+            lambda: ops.zeros_like(extremes[0]),
+            lambda: _grid(self.options)(spec, extremes, sketch)[0],
+        )
+
     def call(self, x: Any, training: bool = False) -> Any:
         values = ops.stop_gradient(x)
         extremes = ops.stop_gradient(self._extremes(values, training))

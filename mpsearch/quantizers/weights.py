@@ -10,11 +10,12 @@ from keras import ops
 
 from mpsearch.config import Alpha, QuantizerSpec
 from mpsearch.quantizers.gradients import straight_through
-from mpsearch.quantizers.powers import exp2
+from mpsearch.quantizers.powers import MIN_EXPONENT, ceil_log2, exp2
 from mpsearch.quantizers.rounding import round_half_even
 from mpsearch.quantizers.scales import (
     auto_po2_scale,
     auto_scale,
+    positive,
     qkeras_po2_scale,
     signed_limit,
     symmetric_codes,
@@ -22,7 +23,9 @@ from mpsearch.quantizers.scales import (
 from mpsearch.quantizers.tracing import traced_once
 
 FLOAT = 0  # as a width: leave the tensor as it is
-MODES = (Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2, Alpha.FIXED)
+OF_ITS_OWN = (Alpha.AUTO, Alpha.AUTO_PO2, Alpha.QKERAS_PO2, Alpha.FIXED)
+"""Scale modes that need nothing but the tensor."""
+MODES = (*OF_ITS_OWN, Alpha.ALIGNED)
 
 
 def encode(spec: QuantizerSpec | None) -> tuple[int, int]:
@@ -42,27 +45,35 @@ def select_mode(mode: Any, alphas: Sequence[Alpha], branch: Callable[[Alpha], An
     return ops.cond(selected, lambda: branch(first), lambda: select_mode(mode, others, branch))
 
 
-def weight_scale(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0) -> Any:
-    """Scales of `w` under one scale mode, the shape of `w` with ones at `axes`."""
+def weight_scale(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0, least: Any = None) -> Any:
+    """Scales of `w` under one scale mode, the shape of `w` with ones at `axes`.
+
+    None is below `least`, or below the next power of two where they are such, unless they are fixed; those of aligned
+    biases are `least`, one for each value, or one where that is zero.
+    """
     limit = signed_limit(bits)
+    if alpha is Alpha.ALIGNED:
+        return positive(least)
+    if alpha is Alpha.FIXED:
+        return ops.zeros_like(ops.max(w, axis=axes, keepdims=True)) + exp2(integer + 1 - bits)
     if alpha is Alpha.AUTO:
-        return auto_scale(w, limit, axes)
-    if alpha is Alpha.AUTO_PO2:
-        return auto_po2_scale(w, limit, axes)
-    if alpha is Alpha.QKERAS_PO2:
-        return qkeras_po2_scale(w, limit, axes)
-    return ops.zeros_like(ops.max(w, axis=axes, keepdims=True)) + exp2(integer + 1 - bits)
+        scale = auto_scale(w, limit, axes)
+        return scale if least is None else ops.maximum(scale, least)
+    scale = (auto_po2_scale if alpha is Alpha.AUTO_PO2 else qkeras_po2_scale)(w, limit, axes)
+    return scale if least is None else ops.maximum(scale, exp2(ceil_log2(ops.maximum(least, exp2(MIN_EXPONENT)))))
 
 
-def weight_codes(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0) -> tuple[Any, Any]:
+def weight_codes(
+    w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: int = 0, least: Any = None
+) -> tuple[Any, Any]:
     """Codes (shape of `w`, integers in float32) and scales of `w` under one scale mode.
 
     Data-dependent scales round half away from zero; fixed point rounds half to even, as
-    `quantized_bits(b, integer, 1, 1, alpha=1.0)` does.
+    `quantized_bits(b, integer, 1, 1, alpha=1.0)` does, and so do aligned biases.
     """
-    scale = weight_scale(w, bits, alpha, axes, integer)
+    scale = weight_scale(w, bits, alpha, axes, integer, least)
     limit = signed_limit(bits)
-    if alpha is Alpha.FIXED:
+    if alpha in (Alpha.FIXED, Alpha.ALIGNED):
         return ops.minimum(ops.maximum(round_half_even(w / scale), -limit), limit), scale
     return symmetric_codes(w, scale, limit), scale
 
@@ -82,7 +93,7 @@ class WeightQuantizer(keras.layers.Layer):
     """
 
     def __init__(
-        self, axes: Sequence[int], alphas: Sequence[str] = MODES, integer: int | None = None, **kwargs: Any
+        self, axes: Sequence[int], alphas: Sequence[str] = OF_ITS_OWN, integer: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.axes = tuple(axes)
@@ -93,16 +104,39 @@ class WeightQuantizer(keras.layers.Layer):
         self.spec = self.add_weight(name="spec", shape=(2,), dtype="int32", initializer="zeros", trainable=False)
 
     def call(self, w: Any) -> Any:
-        rows, restore = _as_columns(ops.stop_gradient(w), self.axes)
-        quantized = restore(_quantize_columns(self.alphas, self.integer)(rows, ops.convert_to_tensor(self.spec)))
-        return straight_through(w, ops.stop_gradient(quantized))
+        return self.quantized(w)[0]
 
-    def codes(self, w: Any, spec: QuantizerSpec) -> tuple[Any, Any]:
-        """`weight_codes` of a tensor under a spec, as this quantizer computes them."""
+    def quantized(self, w: Any, least: Any = None) -> tuple[Any, Any]:
+        """`w` quantized, with a straight-through gradient, and its scales.
+
+        Args:
+            w: the tensor.
+            least: smallest scales, as of `weight_scale`, of any shape with one for each scale; None: any.
+
+        Returns:
+            The tensor, and scales of shape (scales,), zeros where the spec leaves it in float.
+        """
+        rows, restore = _as_columns(ops.stop_gradient(w), self.axes)
+        if least is None and Alpha.ALIGNED in self.alphas:
+            least = ops.zeros_like(w)
+        bounds = () if least is None else (ops.stop_gradient(self._bound(least)),)
+        values, scale = _quantize_columns(self.alphas, self.integer)(rows, ops.convert_to_tensor(self.spec), *bounds)
+        return straight_through(w, ops.stop_gradient(restore(values))), ops.reshape(ops.stop_gradient(scale), (-1,))
+
+    def codes(self, w: Any, spec: QuantizerSpec, least: Any = None) -> tuple[Any, Any]:
+        """`weight_codes` of a tensor under a spec, as this quantizer computes them; `least` as of `quantized`."""
         rows, restore = _as_columns(w, self.axes)
-        codes, scale = _codes_of_columns(spec.alpha, self.integer)(rows, ops.convert_to_tensor(spec.bits, "int32"))
+        unused = Alpha.ALIGNED in self.alphas and spec.alpha is not Alpha.ALIGNED
+        bounds = () if least is None or unused else (self._bound(least),)
+        codes, scale = _codes_of_columns(spec.alpha, self.integer)(
+            rows, ops.convert_to_tensor(spec.bits, "int32"), *bounds
+        )
         shape = [1 if axis in self.axes else size for axis, size in enumerate(w.shape)]
-        return restore(codes), ops.reshape(scale, shape)
+        return restore(codes), ops.reshape(scale, w.shape if spec.alpha is Alpha.ALIGNED else shape)
+
+    def _bound(self, least: Any) -> Any:
+        """Smallest scales as the columns have them: one for each column, or for each value of an aligned bias."""
+        return ops.reshape(least, (-1, 1) if Alpha.ALIGNED in self.alphas else (1, -1))
 
     def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -113,25 +147,39 @@ class WeightQuantizer(keras.layers.Layer):
 
 
 @cache
-def _quantize_columns(alphas: tuple[Alpha, ...], integer: int) -> Callable[[Any, Any], Any]:
-    """(values of shape (n, channels), spec) to the quantized values, one scale a column."""
+def _quantize_columns(alphas: tuple[Alpha, ...], integer: int) -> Callable[..., tuple[Any, Any]]:
+    """(values of shape (n, channels), spec, smallest scales) to the quantized values and their scales.
 
-    def quantize(w: Any, spec: Any) -> Any:
+    One scale a column, but one a value where biases may be aligned, whose smallest scales, zeros for float, are those.
+    """
+    aligned = Alpha.ALIGNED in alphas
+
+    def quantize(w: Any, spec: Any, least: Any = None) -> Any:
         bits, mode = spec[0], spec[1]
 
         def branch(alpha: Alpha) -> Any:
-            codes, scale = weight_codes(w, bits, alpha, (0,), integer)
-            return codes * scale
+            if alpha is Alpha.ALIGNED:
+                codes, scale = weight_codes(w, bits, alpha, (0,), integer, least)
+                return ops.where(least > 0.0, codes * scale, w), scale
+            codes, scale = weight_codes(w, bits, alpha, (0,), integer, None if aligned else least)
+            return codes * scale, ops.broadcast_to(scale, ops.shape(w)) if aligned else scale
 
-        return ops.cond(bits == FLOAT, lambda: w, lambda: select_mode(mode, alphas, branch))
+        def unchanged() -> Any:
+            return w, ops.zeros_like(w if aligned else w[:1])
+
+        return ops.cond(bits == FLOAT, unchanged, lambda: select_mode(mode, alphas, branch))
 
     return traced_once(quantize, keeps_shape=True, inline=False)
 
 
 @cache
-def _codes_of_columns(alpha: Alpha, integer: int) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """(values of shape (n, channels), width) to their codes and scales (1, channels), one scale a column."""
-    return traced_once(lambda w, bits: weight_codes(w, bits, alpha, (0,), integer), keeps_shape=True, inline=False)
+def _codes_of_columns(alpha: Alpha, integer: int) -> Callable[..., tuple[Any, Any]]:
+    """(values of shape (n, channels), width, smallest scales) to their codes and scales, as `_quantize_columns`."""
+
+    def codes(w: Any, bits: Any, least: Any = None) -> tuple[Any, Any]:
+        return weight_codes(w, bits, alpha, (0,), integer, least)
+
+    return traced_once(codes, keeps_shape=True, inline=False)
 
 
 def _as_columns(w: Any, shared_axes: Sequence[int]) -> tuple[Any, Callable[[Any], Any]]:

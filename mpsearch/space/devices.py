@@ -1,11 +1,12 @@
-"""The widths that a device can use: a space without the others."""
+"""What a device can use: a space without other widths, and with biases as it adds them."""
 
 from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, replace
 
-from mpsearch.config import MAX_BITS, MIN_BITS, Role
+from mpsearch.config import MAX_BITS, MIN_BITS, Alpha, RangeRule, Role
 from mpsearch.errors import SpaceError
 from mpsearch.facts import OperationFacts
+from mpsearch.menu import bits
 from mpsearch.space.assembling import assemble
 from mpsearch.space.choices import Choice
 from mpsearch.space.resolved import ResolvedSpace
@@ -19,19 +20,22 @@ class Multiplier:
         device: its name.
         pairs: widths of kernels and feature maps, (kernel, feature map); none: all.
         widths: kinds of tensors with their least and largest widths, as of `Profile.widths`.
+        aligned_biases: whether biases must have 32 bits in the unit of the sums that they are added to.
     """
 
     device: str
     pairs: tuple[tuple[int, int], ...]
     widths: tuple[tuple[str, int, int], ...] = ()
+    aligned_biases: bool = False
 
 
 def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
-    """The space without widths that a device doesn't have.
+    """The space without widths that a device doesn't have, and with aligned biases of 32 bits where it wants those.
 
     These are widths of kernels, and of feature maps that a kernel alone is multiplied with, that occur in none of its
     pairs, and widths out of its bounds. Which widths go together is for the cost `unsupported` to say; by pairs no
-    config that the device can compute is lost.
+    config that the device can compute is lost. Biases beside float kernels or feature maps, which aren't aligned to
+    anything, keep their scale modes.
 
     Raises:
         SpaceError: a tensor would have no width left.
@@ -39,7 +43,7 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
     possible = _in_pairs(space, multiplier) if multiplier.pairs else {}
     bounds = {kind: range(least, most + 1) for kind, least, most in multiplier.widths}
     depthwise = {site for operation in space.facts.operations if _is_depthwise(operation) for site in operation.kernels}
-    groups, narrowed = [], 0
+    groups, narrowed, aligned = [], 0, 0
     for choice in space.choices:
         sets: list[Container[int]] = [possible[site] for site in choice.sites if site in possible]
         for site in choice.sites:
@@ -48,14 +52,35 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
         if not left:
             raise SpaceError(_none_left(choice, [w for w in ANY if all(w in some for some in sets)], multiplier.device))
         narrowed += left != choice.menu.widths
-        groups.append((choice.sites, replace(choice.menu, widths=left)))
+        menu = replace(choice.menu, widths=left)
+        if multiplier.aligned_biases and menu.alphas != (Alpha.ALIGNED,) and _can_be_aligned(space, choice):
+            menu, aligned = bits(MAX_BITS, alpha=Alpha.ALIGNED), aligned + 1
+        groups.append((choice.sites, menu))
     found = assemble(space.facts, groups, space.floats, space.limits)
-    remark = f"{multiplier.device} {_abilities(multiplier)}: "
-    remark += f"other widths are taken off {narrowed} menu{'' if narrowed == 1 else 's'}"
-    return replace(found, remarks=(*space.remarks, *([remark] if narrowed else []), *found.remarks))
+    remarks = list(space.remarks)
+    if narrowed:
+        remarks.append(f"{multiplier.device} {_abilities(multiplier)}: other widths are taken off {_menus(narrowed)}")
+    if aligned:
+        remarks.append(
+            f"{multiplier.device} adds biases to sums as they are: {_menus(aligned)} of biases "
+            f"{'is' if aligned == 1 else 'are'} {MAX_BITS} aligned, whole numbers of the unit of the sums"
+        )
+    return replace(found, remarks=(*remarks, *found.remarks))
 
 
 ANY = range(MIN_BITS, MAX_BITS + 1)
+
+
+def _menus(count: int) -> str:
+    return f"{count} menu{'' if count == 1 else 's'}"
+
+
+def _can_be_aligned(space: ResolvedSpace, choice: Choice) -> bool:
+    """Whether a choice is of biases whose sums have a unit."""
+    factors = [space.facts.factors(site) for site in choice.sites]
+    return all(found is not None and space.menus.keys() >= set(found) for found in factors) and all(
+        space.menus[found[1]].range is not RangeRule.BATCH for found in factors if found is not None
+    )
 
 
 def _in_pairs(space: ResolvedSpace, multiplier: Multiplier) -> dict[str, Container[int]]:

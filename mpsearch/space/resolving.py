@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from mpsearch.config import Alpha, Role
+from mpsearch.config import Alpha, RangeRule, Role
 from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.facts import ModelFacts, SiteFacts
 from mpsearch.menu import Menu, bits
@@ -53,6 +53,7 @@ def resolve(facts: ModelFacts, roles: Mapping[Role, Menu | None], statements: Se
     for site in facts.sites:
         _check_menu(site, menus[site.name])
     _pin(facts, menus, statements, skipped, capped)
+    _check_aligned(facts, menus)
     quantized = [site.name for site in facts.sites if menus[site.name] is not None]
     if not quantized:
         raise SpaceError(f"the space leaves every site of `{facts.name}` in float; give at least one role a menu")
@@ -281,10 +282,33 @@ def _check_menu(site: SiteFacts, menu: Menu | None) -> None:
     """Refuse options that the site's role doesn't know."""
     if menu is None:
         return
+    if site.role is Role.ACTIVATION and Alpha.QKERAS_PO2 in (menu.alphas or ()):
+        raise SpaceError(f'`{site.name}`: "qkeras_po2" is for kernels and biases; use "auto" or "auto_po2"')
+    if site.role is not Role.BIAS and Alpha.ALIGNED in (menu.alphas or ()):
+        raise SpaceError(f'`{site.name}`: "aligned" is for biases; use "auto" or "auto_po2"')
     if site.role is Role.ACTIVATION:
-        if Alpha.QKERAS_PO2 in (menu.alphas or ()):
-            raise SpaceError(f'`{site.name}`: "qkeras_po2" is for kernels and biases; use "auto" or "auto_po2"')
         return
     for option, used in (("signed=False", menu.signed is False), ("affine", menu.affine), ("range", menu.range)):
         if used:
             raise SpaceError(f"`{site.name}`: `{option}` is for feature maps, but a {site.role} got it")
+
+
+def _check_aligned(facts: ModelFacts, menus: Menus) -> None:
+    """Refuse aligned biases where there is no unit of sums."""
+    for site in facts.of(Role.BIAS):
+        menu = menus[site.name]
+        if menu is None or Alpha.ALIGNED not in (menu.alphas or ()):
+            continue
+        factors = facts.factors(site.name)
+        if factors is None:
+            why = "its layer has no one kernel that is multiplied with one quantized feature map"
+        elif missing := [other for other in factors if menus[other] is None]:
+            why = f"`{missing[0]}` stays float"
+        elif getattr(menus[factors[1]], "range", None) is RangeRule.BATCH:
+            why = f'`{factors[1]}` has another scale in each batch (range="batch")'
+        else:
+            continue
+        raise SpaceError(
+            f'`{site.name}` can\'t be "aligned", in the unit of the sums that it is added to: {why}. Give it another '
+            f'scale mode, as in .at("{site.layer}", bias=bits(16, 31, alpha="auto"))'
+        )

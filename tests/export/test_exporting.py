@@ -240,7 +240,7 @@ def test_a_space_narrowed_for_litert_holds_only_what_its_files_hold():
         space = Space(
             kernel=bits(2, 4, 8, 16), bias=bits(16, 31, alpha="auto_po2"), activation=bits(2, 4, 8, 12, 15, 16)
         )
-        narrowed = space.on_device(Multiplier(profile.name, profile.pairs, profile.widths))
+        narrowed = space.on_device(Multiplier(profile.name, profile.pairs, profile.widths, profile.aligned_biases))
         network = ElasticNetwork(model, narrowed, inputs_of(model, 16))
         for seed in range(40):
             config = network.space.sample(random.Random(seed))

@@ -9,7 +9,7 @@ import qkeras
 import tensorflow as tf
 
 from mpsearch.config import Alpha, QuantizerSpec
-from mpsearch.quantizers.weights import MODES, WeightQuantizer, encode, weight_codes
+from mpsearch.quantizers.weights import OF_ITS_OWN, WeightQuantizer, encode, weight_codes
 
 WIDTHS = range(2, 17)
 
@@ -17,7 +17,7 @@ WIDTHS = range(2, 17)
 @cache
 def built(shape: tuple[int, ...], axes: tuple[int, ...], integer: int | None = None):
     """A quantizer for tensors of a shape, and its traced call."""
-    layer = WeightQuantizer(axes, MODES, integer)
+    layer = WeightQuantizer(axes, OF_ITS_OWN, integer)
     layer.build(shape)
     return layer, tf.function(layer, jit_compile=False)
 
@@ -152,12 +152,12 @@ def test_a_bias_has_one_scale(spec):
 
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "traced"])
 @pytest.mark.parametrize(
-    "spec", [None, *(QuantizerSpec(3, a, 0 if a is Alpha.FIXED else None) for a in MODES)], ids=str
+    "spec", [None, *(QuantizerSpec(3, a, 0 if a is Alpha.FIXED else None) for a in OF_ITS_OWN)], ids=str
 )
 def test_the_gradient_passes_straight_through(spec, traced):
     w = tf.constant(np.random.default_rng(0).normal(0, 1, (3, 3, 2, 4)).astype(np.float32))
     upstream = tf.constant(np.random.default_rng(1).normal(0, 1, w.shape).astype(np.float32))
-    layer = WeightQuantizer((0, 1, 2), MODES, None if spec is None else spec.integer)
+    layer = WeightQuantizer((0, 1, 2), OF_ITS_OWN, None if spec is None else spec.integer)
     layer.build(w.shape)
     layer.spec.assign(encode(spec))
 

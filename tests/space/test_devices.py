@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpsearch.config import Role
 from mpsearch.costs.pairs import UnsupportedProducts
 from mpsearch.costs.profile import Profile
 from mpsearch.errors import SpaceError
@@ -128,3 +129,20 @@ def test_pairs_and_bounds_of_a_device_hold_together():
     assert (
         "mine multiplies 4·8, 8·8, 8·16 bits (kernel · feature map) and has kernels of 5 to 16 bits" in found.remarks[0]
     )
+
+
+def test_biases_are_aligned_where_the_device_adds_them_as_they_are():
+    wanted = Multiplier("LiteRT", (), aligned_biases=True)
+    space = (
+        Space(kernel=bits(4, 8), bias=bits(8, 16), activation=bits(4, 8)).skip("b", roles=["kernel"]).on_device(wanted)
+    )
+    dense, second, *others = FACTS.operations
+    facts = replace(
+        FACTS,
+        operations=(dense, replace(second, biases=("b/bias",)), *others),
+        sites=(*FACTS.sites, replace(FACTS.by_name["a/bias"], name="b/bias", layer="b", shape=(3,))),
+    )
+    found = space.resolve(facts)
+    assert str(found.menus["a/bias"]) == "32 aligned"
+    assert found.menus["b/bias"] == bits(8, 16)  # its kernel stays float
+    assert "LiteRT adds biases to sums as they are: 1 menu of biases is 32 aligned" in str(found.describe())
