@@ -63,7 +63,8 @@ class QuantizerSpec:
     Attributes:
         bits: width of a code, 2 to 32.
         alpha: scale mode.
-        integer: integer bits of a fixed-point code (sign bit not counted); None unless alpha is "fixed".
+        integer: integer bits of a fixed-point code (sign bit not counted), or of "qkeras_po2", where more of them
+            coarsen small scales; None for the others.
         signed: whether codes carry a sign; None lets the site decide (kernels and biases are
             signed, a feature map is unsigned where it can't be negative).
         affine: unsigned codes with a zero-point over [min, max] (feature maps only); `signed` must be None.
@@ -89,7 +90,8 @@ class QuantizerSpec:
             if not isinstance(value, kinds) or (name == "integer" and isinstance(value, bool)):
                 wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
                 raise ConfigError(f"`{name}` must be {wanted}, but got {value!r}")
-        if (self.alpha is Alpha.FIXED) != (self.integer is not None):
+        known = self.alpha is Alpha.QKERAS_PO2 or (self.alpha is Alpha.FIXED) == (self.integer is not None)
+        if not known:
             raise ConfigError(
                 f'`integer` and alpha="fixed" go together, but got integer={self.integer}, alpha="{self.alpha}"'
             )
@@ -130,7 +132,7 @@ class QuantizerSpec:
     def __str__(self) -> str:
         parts = [str(self.bits), self.alpha.value]
         if self.integer is not None:
-            parts[1] = f"fixed.{self.integer}"
+            parts[1] += f".{self.integer}"
         if self.signed is not None:
             parts.append("signed" if self.signed else "unsigned")
         if self.affine:

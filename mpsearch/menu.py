@@ -101,7 +101,8 @@ def bits(
             computed by the same formulas and carry float32's own rounding error (2^-24 of the value).
         alpha: scale mode or modes; default: the role's, or else "auto".
         integer: fixed point with so many integer bits (sign not counted); excludes `alpha`.
-            `bits(8, integer=3, signed=False)` is QKeras's `quantized_relu(8, 3)`.
+            `bits(8, integer=3, signed=False)` is QKeras's `quantized_relu(8, 3)`. With `alpha="qkeras_po2"` the
+            integer bits of QKeras's `quantized_bits(…, alpha="auto_po2")`, for comparison.
         signed: force signed or unsigned codes on feature maps; default: unsigned where the tensor
             can't be negative.
         affine: unsigned codes with a zero-point over [min, max], for feature maps; excludes `signed`.
@@ -118,11 +119,11 @@ def bits(
     names = [alpha] if isinstance(alpha, str) else alpha
     alphas = None if names is None else tuple(parse_alpha(name) for name in names)
     if integer is not None:
-        if alphas not in (None, (Alpha.FIXED,)):
+        if alphas not in (None, (Alpha.FIXED,), (Alpha.QKERAS_PO2,)):
             raise ConfigError(
                 f"`integer` fixes the scale and excludes `alpha`, but got integer={integer}, alpha={alpha!r}"
             )
-        alphas = (Alpha.FIXED,)
+        alphas = alphas or (Alpha.FIXED,)
     if alphas is not None and (not alphas or len(set(alphas)) != len(alphas)):
         raise ConfigError(f"`alpha` needs one or more different scale modes, but got {alpha!r}")
     menu = Menu(

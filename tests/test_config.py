@@ -38,7 +38,7 @@ def test_widths_other_than_2_to_32_are_refused(bits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": "auto_p2"}, r"one of auto, auto_po2, qkeras_po2, fixed, but got 'auto_p2'"),
+        ({"alpha": "auto_p2"}, r"one of auto, auto_po2, qkeras_po2, fixed, aligned, but got 'auto_p2'"),
         ({"range": "epoch"}, r"one of \['moving', 'batch'\], but got 'epoch'"),
         ({"alpha": "fixed"}, '`integer` and alpha="fixed" go together, but got integer=None, alpha="fixed"'),
         ({"integer": 3}, '`integer` and alpha="fixed" go together, but got integer=3, alpha="auto"'),
@@ -153,5 +153,5 @@ def test_errors_are_also_the_builtins_they_refine():
     assert [role.value for role in Role] == ["kernel", "bias", "activation"]
 
 
-def test_alpha_is_an_enumeration_of_the_four_modes():
-    assert [alpha.value for alpha in Alpha] == ["auto", "auto_po2", "qkeras_po2", "fixed"]
+def test_alpha_is_an_enumeration_of_the_modes():
+    assert [alpha.value for alpha in Alpha] == ["auto", "auto_po2", "qkeras_po2", "fixed", "aligned"]

@@ -90,13 +90,15 @@ def auto_po2_scale(w: Any, limit: Any, axes: Axes) -> Any:
     return exp2(ops.maximum(exponent - best_step, MIN_EXPONENT))
 
 
-def qkeras_po2_scale(w: Any, limit: Any, axes: Axes) -> Any:
-    """QKeras's power of two for `quantized_bits(b, 0, 1, 1, alpha="auto_po2")`, defects included, for comparison.
+def qkeras_po2_scale(w: Any, limit: Any, axes: Axes, integer: int = 0) -> Any:
+    """QKeras's power of two for `quantized_bits(b, i, 1, 1, alpha="auto_po2")`, defects included, for comparison.
 
-    Five rounds of least squares Σwq/Σq² rounded in the logarithm, with 1e-7 added to numerator and scale:
-    it floors small scales and can stick where values are clipped.
+    Five rounds of least squares Σwq/Σq² rounded in the logarithm, with 1e-7 added to divisor and scale: it floors
+    small scales and can stick where values are clipped. Since `w` is divided by 2^i before and the scale multiplied
+    after, the floor is 2^i times as high. Of a bias QKeras has a scale for each value; here it has one, as in `auto`.
     Source: qkeras-v3 1.2, `quantized_bits.__call__` and `_get_least_squares_scale`.
     """
+    w = w * exp2(-integer)
 
     def power_of_two(scale: Any) -> Any:
         return ops.power(2.0, ops.round(ops.log(scale + QKERAS_EPSILON) / ops.log(2.0)))
@@ -107,7 +109,7 @@ def qkeras_po2_scale(w: Any, limit: Any, axes: Axes) -> Any:
         wq = ops.mean(w * q, axis=axes, keepdims=True)
         qq = ops.mean(q * q, axis=axes, keepdims=True)
         scale = power_of_two(wq / (qq + QKERAS_EPSILON))
-    return scale
+    return scale * exp2(integer)
 
 
 def symmetric_codes(w: Any, scale: Any, limit: Any) -> Any:

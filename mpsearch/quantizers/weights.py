@@ -59,7 +59,7 @@ def weight_scale(w: Any, bits: Any, alpha: Alpha, axes: Sequence[int], integer: 
     if alpha is Alpha.AUTO:
         scale = auto_scale(w, limit, axes)
         return scale if least is None else ops.maximum(scale, least)
-    scale = (auto_po2_scale if alpha is Alpha.AUTO_PO2 else qkeras_po2_scale)(w, limit, axes)
+    scale = auto_po2_scale(w, limit, axes) if alpha is Alpha.AUTO_PO2 else qkeras_po2_scale(w, limit, axes, integer)
     return scale if least is None else ops.maximum(scale, exp2(ceil_log2(ops.maximum(least, exp2(MIN_EXPONENT)))))
 
 
@@ -85,7 +85,7 @@ class WeightQuantizer(keras.layers.Layer):
     Args:
         axes: axes of the tensor that share a scale (all of them for a bias).
         alphas: scale modes that `spec` may select; branches for others aren't traced.
-        integer: integer bits of fixed-point codes.
+        integer: integer bits of fixed-point codes, and of "qkeras_po2".
 
     Attributes:
         spec: int32 weight of shape (2,): width in bits (0 leaves the tensor in float) and position of the scale

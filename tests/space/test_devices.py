@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsearch.config import Role
 from mpsearch.costs.pairs import UnsupportedProducts
 from mpsearch.costs.profile import Profile
 from mpsearch.errors import SpaceError
