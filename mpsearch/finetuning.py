@@ -12,6 +12,7 @@ import numpy as np
 
 from mpsearch.config import Alpha, Config
 from mpsearch.errors import StudyError
+from mpsearch.observing import Observer, observed_file
 from mpsearch.ranking import FINETUNED
 from mpsearch.records import TrialRecord, config_to_tune
 from mpsearch.runners.weights import load_weights, save_weights, weights_file
@@ -137,6 +138,8 @@ def _finetune(
             report(epoch, logs)
 
     logs = logging_callbacks(partial)
+    if recipe.observe:
+        logs.append(Observer(engine, config, recipe, observed_file(partial)))
     seed = derived_seed(study.provenance.seed, record.sequence, "finetuning")
     try:
         outcome = engine.train(config, seed, recipe, checkpoint, logs, start=start)

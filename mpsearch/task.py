@@ -65,6 +65,8 @@ class Training:
             of the config itself.
         warmup_bits: widths in these epochs, at least.
         tensorboard: write TensorBoard's event files of each trial, into `tensorboard/trial-N` of the study's folder.
+        observe: keep what each epoch does to kernels and biases, into `observed/trial-N.json` of the study's folder,
+            for `mpsearch analyse`; of a fine-tuning into its own folder.
         subset: train on the first so many samples of the training split, which mpsearch's datasets keep balanced;
             None for all. A search may do with a part, and fine-tuning take the whole.
     """
@@ -81,6 +83,7 @@ class Training:
     warmup_bits: int = 16
     tensorboard: bool = False
     subset: int | None = field(default=None, metadata=ADDED)
+    observe: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -92,8 +95,9 @@ class Training:
                 raise ConfigError(f"`{name}` must be a positive number of {noun} or None, but got {value!r}")
         if not isinstance(self.optimizer, str):
             raise ConfigError(f"`optimizer` must be the name of a Keras optimizer, but got {self.optimizer!r}")
-        if not isinstance(self.tensorboard, bool):
-            raise ConfigError(f"`tensorboard` must be True or False, but got {self.tensorboard!r}")
+        for name in ("tensorboard", "observe"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"`{name}` must be True or False, but got {getattr(self, name)!r}")
         if not callable(self.learning_rate) and not (_is_number(self.learning_rate) and self.learning_rate >= 0):
             raise ConfigError(
                 f"`learning_rate` must be a number from 0 up or a function of the epoch, but got {self.learning_rate!r}"

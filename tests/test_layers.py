@@ -63,7 +63,7 @@ TABLE = (
     ("aiming",),
     ("surveying",),
     ("creation", "solving", "importance", "heatmap"),
-    ("probing",),
+    ("probing", "observing"),
     ("runners",),
     ("finetuning",),
     ("baselines", "analysis", "export", "report"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpsearch.cli import analyse as analyse_commands
 from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import data as data_command
 from mpsearch.cli import export as export_commands
@@ -177,6 +178,7 @@ def finetune(
         print(f"trial {r.trial}: {r.folder}")
 
 
+app.command(epilog=analyse_commands.EXAMPLES)(analyse_commands.analyse)
 app.command(epilog=export_commands.EXAMPLES)(export_commands.export)
 app.command(epilog=predict_commands.EXAMPLES)(predict_commands.run)
 

@@ -12,8 +12,8 @@ from mpsearch.errors import ExportError
 from mpsearch.export.functions import Function
 from mpsearch.export.keras_functions import function_of
 from mpsearch.export.program import Grid, Operation, Program, Weight
-from mpsearch.export.qkeras_model import Codes, weight_codes_of
 from mpsearch.network.adapters import Output, activation_name, adapter_of, class_name, is_function
+from mpsearch.network.codes import Codes, weight_codes_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import Node, Tensor
 from mpsearch.quantizers.featuremap import QuantizedBitsFeatureMap

@@ -16,9 +16,10 @@ from mpsearch.config import Config
 from mpsearch.data import Data
 from mpsearch.errors import ExportError
 from mpsearch.export.decisions import decisions, middle_of
-from mpsearch.export.qkeras_model import Codes, activation_scale, exported_kernel, qkeras_model, weight_codes_of
+from mpsearch.export.qkeras_model import activation_scale, exported_kernel, qkeras_model
 from mpsearch.export.runtime import unreadable
 from mpsearch.network.adapters import activation_name, adapter_of
+from mpsearch.network.codes import Codes, weight_codes_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import functional, submodel
 from mpsearch.split import Split

@@ -8,7 +8,6 @@ their values as they are.
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -18,8 +17,9 @@ from qkeras.qrecurrent import QGRUCell, QLSTMCell, QSimpleRNNCell
 
 from mpsearch.config import Alpha, Config, QuantizerSpec, RangeRule, Role
 from mpsearch.errors import ExportError
-from mpsearch.network.adapters import Weight, adapter_of, class_name
+from mpsearch.network.adapters import Weight, class_name
 from mpsearch.network.canonical import copied
+from mpsearch.network.codes import Codes, weight_codes_of, weights_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import Node
 from mpsearch.network.sites import with_quantizers
@@ -47,19 +47,6 @@ DROPPED = frozenset(
 """Options that matter while training only."""
 
 
-@dataclass(frozen=True)
-class Codes:
-    """A quantized weight tensor: value = codes · scale. Codes are integers in float64, scale broadcasts."""
-
-    codes: np.ndarray
-    scale: np.ndarray
-
-    @property
-    def values(self) -> np.ndarray:
-        """The tensor, float32."""
-        return np.asarray(self.codes * self.scale, np.float32)
-
-
 def check_expressible(config: Config) -> None:
     """Refuse what plain QKeras can't hold.
 
@@ -76,22 +63,6 @@ def check_expressible(config: Config) -> None:
             raise ExportError(
                 f"plain QKeras has no {what}, but these sites have: {', '.join(sites)}; search the space without them"
             )
-
-
-def weight_codes_of(network: ElasticNetwork, config: Config) -> dict[str, Codes]:
-    """Codes and scales of all kernels and biases, for the network's present weights."""
-    found = {}
-    for node in network.placement.graph.nodes:
-        for weight in _weights_of(node):
-            site = f"{node.layer_name}/{weight.name}"
-            if site in config and site not in found:
-                spec = config[site]
-                codes, scale = network.model.get_layer(node.layer_name).codes(weight.attribute, spec)
-                largest = 2.0 ** (spec.bits - 1) - 1.0  # which float32 may round up
-                found[site] = Codes(
-                    np.clip(np.asarray(codes, np.float64), -largest, largest), np.asarray(scale, np.float32)
-                )
-    return found
 
 
 def activation_scale(quantizer: QuantizedBitsFeatureMap) -> float:
@@ -136,16 +107,12 @@ def exported_kernel(layer: Any, weight: Weight) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
-def _weights_of(node: Node) -> tuple[Weight, ...]:
-    return tuple(weight for weight in adapter_of(node.layer).weights if weight.of(node.layer) is not None)
-
-
 def _values(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes]) -> list[np.ndarray]:
     """The layer's weights in its own order, quantized ones as codes · scale."""
     layer = network.model.get_layer(node.layer_name)
     layer = getattr(layer, "inner", layer)
     quantized = {}
-    for weight in _weights_of(node):
+    for weight in weights_of(node):
         site = f"{node.layer_name}/{weight.name}"
         if site in codes:
             quantized[id(weight.of(layer))] = codes[site].values
@@ -172,7 +139,7 @@ def _exported(node: Node, network: ElasticNetwork, codes: Mapping[str, Codes], c
     made, kernel_argument = LAYERS[kind]
     known = inspect.signature(made.__init__).parameters
     options = {key: value for key, value in given.items() if key in known and key not in DROPPED}
-    for weight in _weights_of(node):
+    for weight in weights_of(node):
         site = f"{node.layer_name}/{weight.name}"
         if site in config:
             argument = kernel_argument if weight.role is Role.KERNEL else "bias_quantizer"

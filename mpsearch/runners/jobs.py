@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mpsearch.errors import TrainingError
+from mpsearch.observing import Observer, observed_file
 from mpsearch.runners.job import Ending, Job, Report
 from mpsearch.searching.engine import Engine
 from mpsearch.training import trial_callbacks
@@ -22,7 +23,7 @@ def train(engine: Engine, job: Job, report: Report, folder: Path) -> tuple[Endin
         engine: trains it.
         job: what to train.
         report: is told each epoch.
-        folder: of the study; logs for TensorBoard go into it, where the recipe wants them.
+        folder: of the study; logs for TensorBoard and what was observed go into it, where the recipe wants them.
 
     Returns:
         What came of it, and the trained weights and ranges; None for these where there are none to be kept.
@@ -32,7 +33,10 @@ def train(engine: Engine, job: Job, report: Report, folder: Path) -> tuple[Endin
         if report(epoch, logs):
             raise _StoppedError
 
-    callbacks = trial_callbacks(engine.task.training, folder / "tensorboard" / f"trial-{job.number}")
+    recipe = engine.task.training
+    callbacks = trial_callbacks(recipe, folder / "tensorboard" / f"trial-{job.number}")
+    if recipe.observe:
+        callbacks.append(Observer(engine, job.config, recipe, observed_file(folder, job.number)))
     try:
         outcome = engine.train(job.config, job.seed, report=stop_or_go_on, callbacks=callbacks)
     except _StoppedError:

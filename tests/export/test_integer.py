@@ -21,10 +21,10 @@ from mpsearch.export.integer import (
     round_shift,
 )
 from mpsearch.export.lookup import thresholds
-from mpsearch.export.qkeras_model import weight_codes_of
 from mpsearch.menu import bits
 from mpsearch.network.adapters import adapter_of
 from mpsearch.network.canonical import copied
+from mpsearch.network.codes import weight_codes_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import submodel
 from mpsearch.network.sites import with_quantizers

@@ -10,8 +10,9 @@ from mpsearch.errors import SpaceError
 from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
 from mpsearch.export.integer import execute
-from mpsearch.export.qkeras_model import qkeras_model, weight_codes_of
+from mpsearch.export.qkeras_model import qkeras_model
 from mpsearch.menu import bits
+from mpsearch.network.codes import weight_codes_of
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.space import Space
 from tests.conftest import randomise

@@ -1,0 +1,1 @@
+"""What quantization does to a trained model, tensor by tensor."""

@@ -1,0 +1,265 @@
+"""Train flat and mixed configs under several rules for scales, and watch: adds its runs to `curves.json`.
+
+    cd FOLDER                                     # where float weights may be trained
+    MPSEARCH_DATA=… python …/studies/auto_po2/train.py            # all runs that aren't there yet, hours on 2 cores
+    MPSEARCH_DATA=… python …/studies/auto_po2/train.py --only resnet8
+
+Runs of one model and rule share a process; each is trained by the recipe of its space file, with the best epoch judged
+on the test split as well.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FILE = HERE / "curves.json"
+SPACES = {"resnet8": "resnet8", "mbv1": "mbv1"}
+L2 = 1e-4  # MLPerf Tiny's, for both networks
+WIDTHS = (16, 8, 4)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: model, rule for scales, width or "mixed", L2, seed, factor of the learning rate, first weights."""
+
+    model: str
+    rule: str
+    width: int | str
+    l2: bool = False
+    seed: int = 0
+    rate: float = 1.0
+    scratch: bool = False
+
+
+def plan() -> list[Run]:
+    """All runs, the most telling first."""
+    main = ("auto", "qkeras, integer = bits", "auto_po2", "qkeras, integer = 0")
+    found = [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in main]
+    found += [Run(model, rule, width, True) for model in SPACES for width in WIDTHS for rule in main]
+    found += [Run(model, rule, "mixed", l2) for model in SPACES for rule in main for l2 in (False, True)]
+    found += [Run(m, r, w, seed=seed) for m in SPACES for w in WIDTHS for r in ("auto", "auto_po2") for seed in (1, 2)]
+    causes = ("qkeras without floor", "qkeras from the optimum")
+    found += [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in causes]
+    still = ("auto_po2, 10 % hysteresis", "auto_po2, frozen", "auto_po2, twice the scale", "auto_po2, half the scale")
+    found += [Run(model, rule, width) for model in SPACES for width in (8, 4) for rule in still]
+    found += [Run(m, "qkeras, integer = bits", 16, rate=rate) for m in SPACES for rate in (0.1, 10.0)]
+    found += [Run("resnet8", rule, 16, l2, scratch=True) for rule in main for l2 in (False, True)]
+    return found
+
+
+def known() -> list[dict[str, Any]]:
+    """The runs that were trained."""
+    return json.loads(FILE.read_text()) if FILE.exists() else []
+
+
+def key(run: Run) -> str:
+    """By which a run is found again."""
+    return json.dumps(asdict(run))
+
+
+def main() -> None:
+    """Train what is missing, a process for each model and rule."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=SPACES, help="of one model")
+    parser.add_argument("--small", action="store_true", help="one epoch on few images, printed and not kept")
+    parser.add_argument("--group", help="the runs of a process, JSON")
+    options = parser.parse_args()
+    if options.group:
+        train([Run(**run) for run in json.loads(options.group)], options.small)
+        return
+    done = {json.dumps(row["run"]) for row in known()}
+    missing = [run for run in plan() if key(run) not in done and options.only in (None, run.model)]
+    while missing:
+        first = missing[0]
+        # a process ends after a few runs, so that the most telling of the others come next
+        group = [run for run in missing if (run.model, run.rule, run.l2) == (first.model, first.rule, first.l2)][:4]
+        missing = [run for run in missing if run not in group]
+        print(f"{len(missing)} to come; {first.model}, {first.rule}: {len(group)} runs", flush=True)
+        runs = json.dumps([asdict(run) for run in group])
+        subprocess.run([sys.executable, __file__, "--group", runs], check=True)
+
+
+def train(runs: list[Run], small: bool = False) -> list[dict[str, Any]]:
+    """Train runs of one model, rule and regularization; add them to the file, but for small ones."""
+    sys.path.insert(0, str(HERE))
+    from variants import VARIANTS
+
+    _, _, change = VARIANTS[runs[0].rule]
+    if change is not None:
+        change()
+    found = []
+    for run in runs:
+        found.append(trained(run, small))
+        if not small:
+            rows = [*known(), found[-1]]
+            partial = FILE.with_suffix(".partial")
+            partial.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+            os.replace(partial, FILE)
+    return found
+
+
+def trained(run: Run, small: bool = False) -> dict[str, Any]:
+    """One training, as plain data."""
+    import numpy as np
+
+    from mpsearch.analysis.tensors import snr_db
+    from mpsearch.network.codes import weight_codes_of, weight_sites
+    from mpsearch.observing import Observer
+    from mpsearch.searching.engine import Engine
+    from mpsearch.spacefile import find_space_file, load_space_file
+
+    started = time.perf_counter()
+    file = load_space_file(find_space_file(str(HERE.parents[1] / "spaces" / f"{SPACES[run.model]}.py")))
+    recipe = replace(file.task.training, epochs=6)
+    rate = recipe.learning_rate if not run.scratch else 1e-3
+    recipe = replace(recipe, learning_rate=rate * run.rate, epochs=12 if run.scratch else 6)
+    if small:
+        recipe = replace(recipe, epochs=1, subset=128)
+    task = replace(file.task, training=recipe)
+    data = data_of(run.model, task.data)
+    engine = Engine(replace(file, task=task, space=space_of(run, file, data)), data=data)
+    if run.l2:
+        regularize(engine.network.model)
+    config = engine.network.space.nth(0)
+    if run.scratch:
+        randomize(engine.network, run.seed)
+    engine.network.set_config(config)
+    start = calibrated(engine, config) if run.scratch else None
+    observer = Observer(engine, config, recipe)
+    before = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
+    outcome = engine.train(config, run.seed, recipe, callbacks=[observer], start=start)
+    after = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
+    engine.network.load_state(outcome.state)
+    judged = data.validation if small else data.test
+    test = engine.session(recipe).evaluate(data, judged, further=False)[task.metric]
+    kernels = [site.name for site in engine.network.facts.sites if site.role == "kernel"]
+    watched = [
+        {
+            name: float(np.mean([getattr(epoch[site], name) for site in kernels]))
+            for name in ("update", "vanishing", "exploding", "gradient", "zeros", "moves", "returns")
+        }
+        for epoch in observer.epochs
+    ]
+    row = {
+        "run": asdict(run),
+        "curve": [{name: round(value, 5) for name, value in epoch.items()} for epoch in outcome.history.epochs],
+        "test": test,
+        "before": before,
+        "after": after,
+        "watched": [{name: float(f"{value:.4g}") for name, value in epoch.items()} for epoch in watched],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    validation = max(epoch[f"val_{task.metric}"] for epoch in outcome.history.epochs)
+    print(
+        f"{run.model}, {run.rule}, {run.width}{', L2' if run.l2 else ''}{', scratch' if run.scratch else ''}, seed "
+        f"{run.seed}, rate {run.rate:g}: validation {validation:.4f}, test {test:.4f}, zeros {after['zeros']:.1%}, "
+        f"SNR {after['snr_db']} dB, {row['seconds']} s",
+        flush=True,
+    )
+    return row
+
+
+_DATA: dict[str, Any] = {}
+
+
+def data_of(model: str, load: Any) -> Any:
+    """A model's data, loaded once in a process."""
+    if model not in _DATA:
+        _DATA[model] = load()
+    return _DATA[model]
+
+
+def space_of(run: Run, file: Any, data: Any) -> Any:
+    """A space of one config: flat, or widths drawn for each layer as a search would give them."""
+    sys.path.insert(0, str(HERE))
+    from variants import VARIANTS
+
+    from mpsearch import Space, bits
+    from mpsearch.config import Alpha
+
+    alpha, follows, _ = VARIANTS[run.rule]
+    maps = Alpha.AUTO if alpha is Alpha.AUTO else Alpha.AUTO_PO2
+
+    def weights(width: int) -> Any:
+        return bits(width, alpha=alpha, integer=width if follows else None)
+
+    if run.width != "mixed":
+        return Space(
+            kernel=weights(int(run.width)), bias=weights(16), activation=bits(int(run.width), alpha=maps)
+        ).skip("softmax")
+    # as the thesis's searches were set up: kernels auto, whose widths differ; the rule is that of biases
+    space = Space(kernel=bits(8, alpha="auto"), bias=weights(16), activation=bits(8, alpha="auto_po2")).skip("softmax")
+    rng = random.Random(0)
+    for layer in file.task.build().layers:
+        if hasattr(layer, "kernel"):
+            space.at(layer.name, kernel=bits(rng.choice((4, 8, 16)), alpha="auto"))
+    return space
+
+
+def regularize(model: Any) -> None:
+    """Add L2 to the loss, of the float kernels that are trained."""
+    import keras
+
+    for layer in model.layers:
+        kernel = getattr(getattr(layer, "inner", None), "kernel", None)
+        if kernel is not None:
+            kernel.regularizer = keras.regularizers.L2(L2)
+
+
+def randomize(network: Any, seed: int) -> None:
+    """First weights as Keras draws them, in place of trained ones."""
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    values = []
+    for variable in network._initial:
+        shape = tuple(variable.shape)
+        if len(shape) > 1:
+            drawn = keras.initializers.GlorotUniform(seed=int(rng.integers(2**31)))(shape)
+            values.append(keras.ops.convert_to_numpy(drawn))
+        else:
+            values.append(np.zeros(shape, np.float32) if len(shape) == 1 and shape != (2,) else np.array(variable))
+    network._initial = [keras.ops.convert_to_tensor(value) for value in values]
+
+
+def calibrated(engine: Any, config: Any) -> Any:
+    """The state whose ranges fit the random weights: those of a batch in float."""
+    import numpy as np
+
+    network = engine.network
+    network.set_config(None)
+    session = engine.session("sgd")
+    session.reset(0.0, 0)
+    for _ in range(300):  # the ranges are moving averages
+        session.model.train_on_batch(*session.prepared(engine.data, engine.data.train.head(32))[0])
+    return [np.array(value) for value in network.state()]
+
+
+def quality(engine: Any, config: Any, weight_codes_of: Any, weight_sites: Any, snr_db: Any, np: Any) -> dict[str, Any]:
+    """Zeros and SNR of all kernels together, for the present weights."""
+    network = engine.network
+    codes = weight_codes_of(network, config)
+    kernels = {site.name for site in network.facts.sites if site.role == "kernel"}
+    values = {site: np.asarray(w.of(layer.inner).numpy()) for site, (layer, w) in weight_sites(network).items()}
+    whole = np.concatenate([values[site].ravel() for site in kernels])
+    coded = np.concatenate([codes[site].values.ravel() for site in kernels])
+    biases = np.concatenate([codes[site].codes.ravel() for site in codes if site not in kernels])
+    noise = snr_db(whole, coded)
+    return {
+        "zeros": float(np.mean(coded == 0)),
+        "zero_biases": float(np.mean(biases == 0)),
+        "snr_db": None if noise is None else round(noise, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
