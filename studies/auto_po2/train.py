@@ -22,36 +22,34 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "curves.json"
 SPACES = {"resnet8": "resnet8", "mbv1": "mbv1"}
-L2 = 1e-4  # MLPerf Tiny's, for both networks
 WIDTHS = (16, 8, 4)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training: model, rule for scales, width or "mixed", L2, seed, factor of the learning rate, first weights."""
+    """A training: model, rule for scales, width or "mixed", MLPerf Tiny's L2 of 1e-4 or none, seed, factor of the
+    learning rate.
+    """
 
     model: str
     rule: str
     width: int | str
-    l2: bool = False
+    l2: bool = True
     seed: int = 0
     rate: float = 1.0
-    scratch: bool = False
 
 
 def plan() -> list[Run]:
     """All runs, the most telling first."""
     main = ("auto", "qkeras, integer = bits", "auto_po2", "qkeras, integer = 0")
-    found = [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in main]
-    found += [Run(model, rule, width, True) for model in SPACES for width in WIDTHS for rule in main]
-    found += [Run(model, rule, "mixed", l2) for model in SPACES for rule in main for l2 in (False, True)]
+    found = [Run(model, rule, width) for model in SPACES for width in (*WIDTHS, "mixed") for rule in main]
     found += [Run(m, r, w, seed=seed) for m in SPACES for w in WIDTHS for r in ("auto", "auto_po2") for seed in (1, 2)]
     causes = ("qkeras without floor", "qkeras from the optimum")
     found += [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in causes]
     still = ("auto_po2, 10 % hysteresis", "auto_po2, frozen", "auto_po2, twice the scale", "auto_po2, half the scale")
     found += [Run(model, rule, width) for model in SPACES for width in (8, 4) for rule in still]
     found += [Run(m, "qkeras, integer = bits", 16, rate=rate) for m in SPACES for rate in (0.1, 10.0)]
-    found += [Run("resnet8", rule, 16, l2, scratch=True) for rule in main for l2 in (False, True)]
+    found += [Run(model, rule, 16, False) for model in SPACES for rule in main]
     return found
 
 
@@ -119,23 +117,19 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     started = time.perf_counter()
     file = load_space_file(find_space_file(str(HERE.parents[1] / "spaces" / f"{SPACES[run.model]}.py")))
     recipe = replace(file.task.training, epochs=6)
-    rate = recipe.learning_rate if not run.scratch else 1e-3
-    recipe = replace(recipe, learning_rate=rate * run.rate, epochs=12 if run.scratch else 6)
+    recipe = replace(recipe, learning_rate=recipe.learning_rate * run.rate)
     if small:
         recipe = replace(recipe, epochs=1, subset=128)
     task = replace(file.task, training=recipe)
     data = data_of(run.model, task.data)
     engine = Engine(replace(file, task=task, space=space_of(run, file, data)), data=data)
-    if run.l2:
-        regularize(engine.network.model)
+    if not run.l2:
+        without_l2(engine.network.model)
     config = engine.network.space.nth(0)
-    if run.scratch:
-        randomize(engine.network, run.seed)
     engine.network.set_config(config)
-    start = calibrated(engine, config) if run.scratch else None
     observer = Observer(engine, config, recipe)
     before = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
-    outcome = engine.train(config, run.seed, recipe, callbacks=[observer], start=start)
+    outcome = engine.train(config, run.seed, recipe, callbacks=[observer])
     after = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
     engine.network.load_state(outcome.state)
     judged = data.validation if small else data.test
@@ -159,7 +153,7 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     }
     validation = max(epoch[f"val_{task.metric}"] for epoch in outcome.history.epochs)
     print(
-        f"{run.model}, {run.rule}, {run.width}{', L2' if run.l2 else ''}{', scratch' if run.scratch else ''}, seed "
+        f"{run.model}, {run.rule}, {run.width}{'' if run.l2 else ', no L2'}, seed "
         f"{run.seed}, rate {run.rate:g}: validation {validation:.4f}, test {test:.4f}, zeros {after['zeros']:.1%}, "
         f"SNR {after['snr_db']} dB, {row['seconds']} s",
         flush=True,
@@ -204,44 +198,11 @@ def space_of(run: Run, file: Any, data: Any) -> Any:
     return space
 
 
-def regularize(model: Any) -> None:
-    """Add L2 to the loss, of the float kernels that are trained."""
-    import keras
-
+def without_l2(model: Any) -> None:
+    """Take the models' own L2 off the loss."""
     for layer in model.layers:
-        kernel = getattr(getattr(layer, "inner", None), "kernel", None)
-        if kernel is not None:
-            kernel.regularizer = keras.regularizers.L2(L2)
-
-
-def randomize(network: Any, seed: int) -> None:
-    """First weights as Keras draws them, in place of trained ones."""
-    import keras
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    values = []
-    for variable in network._initial:
-        shape = tuple(variable.shape)
-        if len(shape) > 1:
-            drawn = keras.initializers.GlorotUniform(seed=int(rng.integers(2**31)))(shape)
-            values.append(keras.ops.convert_to_numpy(drawn))
-        else:
-            values.append(np.zeros(shape, np.float32) if len(shape) == 1 and shape != (2,) else np.array(variable))
-    network._initial = [keras.ops.convert_to_tensor(value) for value in values]
-
-
-def calibrated(engine: Any, config: Any) -> Any:
-    """The state whose ranges fit the random weights: those of a batch in float."""
-    import numpy as np
-
-    network = engine.network
-    network.set_config(None)
-    session = engine.session("sgd")
-    session.reset(0.0, 0)
-    for _ in range(300):  # the ranges are moving averages
-        session.model.train_on_batch(*session.prepared(engine.data, engine.data.train.head(32))[0])
-    return [np.array(value) for value in network.state()]
+        for variable in layer.trainable_variables:
+            variable.regularizer = None
 
 
 def quality(engine: Any, config: Any, weight_codes_of: Any, weight_sites: Any, snr_db: Any, np: Any) -> dict[str, Any]:
