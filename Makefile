@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST := $(BIN)/python -m pytest -q
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 

@@ -20,7 +20,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent / "export"
 ROUNDS, RUNS = 5, 40
 ACCEPT = 0.5  # what is worse than `export` accepts is shown, and marked
-ORDER = ("resnet8", "ds_cnn", "fc_autoencoder", "mbv1", "mbv2", "efficientnetb0")
+ORDER = ("resnet8", "resnet8_litert", "ds_cnn", "fc_autoencoder", "mbv1", "mbv2", "efficientnetb0")
 MODELS = ("float", "flat 8", "best mixed")
 
 
