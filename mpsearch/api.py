@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from mpsearch.aiming import make_goal, reachable, refuse_beyond
+from mpsearch.analysis.analysing import BOTH
+from mpsearch.analysis.analysing import SAMPLES as ANALYSED
+from mpsearch.analysis.trials import TrialAnalysis, analyse_trial
 from mpsearch.baselines.measuring import ALPHAS, baselines
 from mpsearch.baselines.record import Baseline
 from mpsearch.config import Alpha, Config, parse_alpha
@@ -404,6 +407,26 @@ class Search:
         epochs = (task.training if recipe == "trial" else task.finetune_recipe).epochs
         shown = None if self._quiet else lambda row: EpochProgress(row, epochs)
         return baselines(self.study, self.engine(ALPHAS), only, recipe, calibration, again, shown)
+
+    def analyse(
+        self, trial: int | None = None, train: bool = False, alpha: str | None = None, samples: int = ANALYSED
+    ) -> TrialAnalysis:
+        """What quantization does to a trial's model, tensor by tensor.
+
+        The weights are those of the trial's fine-tuning where it has one, else the trial's own.
+
+        Args:
+            trial: its number; default: the best.
+            train: train the trial's config again, as the trial was, and watch what each epoch does.
+            alpha: the scale mode that replaced auto in its fine-tuning.
+            samples: of the training split, that feature maps and outputs are of.
+
+        Raises:
+            StudyError: no weights of the trial are kept; `train` or `finetune` gives some.
+        """
+        record, changed = self._chosen(trial), None if alpha is None else parse_alpha(alpha)
+        report = EpochProgress("training again", self.file.task.training.epochs, self._quiet)
+        return analyse_trial(self.study, record, lambda: self.engine(BOTH), train, changed, samples, report)
 
     def export(
         self,

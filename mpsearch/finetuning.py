@@ -93,7 +93,7 @@ def finetune(
         raise StudyError("fine-tuned models are judged on a test split, but the data has none")
     record = study.trained(record)
     config = config_to_tune(record, changed_alpha)
-    folder = _folder(study, record.number, changed_alpha)
+    folder = finetuning_folder(study, record.number, changed_alpha)
     partial = folder.with_name(f"partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -190,7 +190,7 @@ def finetuned_of(
         StudyError: what is stored is of another config than the trial's.
     """
     record = study.trained(record)
-    config, folder = config_to_tune(record, changed_alpha), _folder(study, record.number, changed_alpha)
+    config, folder = config_to_tune(record, changed_alpha), finetuning_folder(study, record.number, changed_alpha)
     if not (folder / "result.json").exists():
         return None
     stored = Config.from_json(json.loads((folder / "result.json").read_text())["config"])
@@ -227,7 +227,7 @@ def finetunings(study: Study, record: TrialRecord) -> list[Alpha | None]:
     """The fine-tunings of a trial whose weights are there, by the scale mode that replaced `auto`."""
     number = study.trained(record).number
     changes = (None, Alpha.AUTO_PO2)
-    return [change for change in changes if (_folder(study, number, change) / "result.json").exists()]
+    return [change for change in changes if (finetuning_folder(study, number, change) / "result.json").exists()]
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
@@ -240,6 +240,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _folder(study: Study, number: int, changed_alpha: Alpha | None) -> Path:
+def finetuning_folder(study: Study, number: int, changed_alpha: Alpha | None) -> Path:
+    """Where the fine-tuning of a trial is kept, by the scale mode that replaced `auto`."""
     suffix = "" if changed_alpha is None else f"-{changed_alpha.value}"
     return study.folder / "finetuned" / f"trial-{number}{suffix}"

@@ -283,4 +283,8 @@ def test_harms_are_measured_and_answer_budgets_and_rank(float_model, arrays, spa
     importances = found.importance()
     assert importances.trainings == len(found.study.records())
     assert {row.choice for row in importances.rows} == {row.choice for row in rows}
+    analysed = found.analyse(samples=32)
+    assert [row.site for row in analysed.analysis.sites] == list(found.space.sites)
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        found.analyse(train=True, alpha="auto_po2")
     assert all(candidate.believed is not None for candidate in found.top(2))

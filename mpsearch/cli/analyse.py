@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli.common import chosen_trials, counted, open_engine, say
+from mpsearch.cli.common import counted, open_engine, say, trials_to_tune
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 
@@ -31,6 +31,10 @@ def analyse(
     train: Annotated[
         bool, typer.Option("--train", help="Train the trial's config again, as the trial was, and watch.")
     ] = False,
+    alpha: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="Analyse the fine-tuning with this scale mode in place of auto."),
+    ] = None,
     samples: Annotated[
         int, typer.Option(metavar="N", help="Training samples that feature maps and outputs are of.", min=1)
     ] = 256,
@@ -52,57 +56,46 @@ def analyse(
     """
     import time
 
+    from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json
+    from mpsearch.config import parse_alpha
+    from mpsearch.errors import ConfigError
     from mpsearch.study import open_study
 
+    changed = None if alpha is None else parse_alpha(alpha)
     opened = open_study(name, storage)
-    (record,) = chosen_trials(opened, trial, 1)
+    (record,) = trials_to_tune(opened, trial, 1, changed)
     if figure is not None and figure.suffix != ".html":
-        from mpsearch.errors import ConfigError
-
         raise ConfigError(f"the figures are written as an .html file, but got {figure}")
     import_tensorflow()
     from mpsearch.analysis.analysing import BOTH
-    from mpsearch.analysis.analysing import analyse as analysed
-    from mpsearch.analysis.trials import observed_of, trained_again
-    from mpsearch.finetuning import kept_weights
+    from mpsearch.analysis.trials import analyse_trial
+    from mpsearch.progress import EpochProgress
 
-    kept = None if train else kept_weights(opened, record)
-    engine = open_engine(opened, quiet or as_json, accept_change, BOTH)
-    if kept is None:
-        progress = _progress(engine, quiet or as_json)
-        config, state, epochs = trained_again(opened, engine, record, progress)
-        weights = "trained again"
-    else:
-        config, state, weights = kept
-        epochs = observed_of(opened, record, weights)
-    engine.network.set_config(config)
-    engine.network.load_state(state)
+    silent = quiet or as_json
     told = [time.monotonic()]
 
+    def engine() -> "Engine":
+        return open_engine(opened, silent, accept_change, BOTH)
+
     def tell(number: int, count: int) -> None:
-        if not (quiet or as_json) and time.monotonic() - told[0] > PAUSE:
+        if not silent and time.monotonic() - told[0] > PAUSE:
             told[0] = time.monotonic()
             say(f"{number}/{count} tensors")
 
-    found = analysed(engine, config, epochs, samples, tell)
-    title = f"{name}, trial {record.number}, {weights}" + ("" if kept is None else " weights")
+    epochs = space_file_of(opened).task.training.epochs
+    report = EpochProgress("training again", epochs, silent)
+    found = analyse_trial(opened, record, engine, train, changed, samples, report, tell)
+    title = f"{name}, trial {record.number}, {found.weights}" + ("" if train else " weights")
     if figure is not None:
         from mpsearch.analysis.figures import write_figures
 
-        write_figures(found, title, figure)
+        write_figures(found.analysis, title, figure)
         say(f"written: {figure}")
     if as_json:
-        about = {"study": name, "trial": record.number, "weights": weights, "config": config.to_json()}
-        print_json({**about, **found.to_json()})
+        print_json({"study": name, **found.to_json()})
     else:
-        _print(found, title, name, record)
-
-
-def _progress(engine: "Engine", quiet: bool) -> Any:
-    from mpsearch.progress import EpochProgress
-
-    return EpochProgress("training again", engine.task.training.epochs, quiet)
+        _print(found.analysis, title, name, record)
 
 
 def _print(analysis: "Analysis", title: str, name: str, record: "TrialRecord") -> None:

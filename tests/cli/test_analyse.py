@@ -38,6 +38,11 @@ def test_a_trial_is_analysed(mpsearch, folder, monkeypatch):
     (watched,) = folder.glob("studies/runs/*/observed/trial-0.json")
     assert again["epochs"] == json.loads(watched.read_text())  # trained again it does the same
 
+    code, _, err = mpsearch("analyse", "mine", "--trial", "0", "--alpha", "auto_po2")
+    assert code == 1
+    assert "mpsearch finetune mine --trial 0 --alpha auto_po2" in err
+    assert "--train" in err
+
     code, _, err = mpsearch("analyse", "mine", "--figure", "page.png")
     assert code == 1
     assert "an .html file" in err
