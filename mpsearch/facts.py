@@ -171,7 +171,7 @@ class ModelFacts:
         """The kernel and the activation site whose products a bias is added to.
 
         None where there isn't one of each: behind float inputs or several, in a recurrent layer, or where a layer is
-        applied to several feature maps.
+        applied to several feature maps; or where the kernel's scales aren't those of the bias's channels.
         """
         inputs = {tensor.name: tensor.sites for tensor in self.tensors}
         found = {
@@ -182,7 +182,9 @@ class ModelFacts:
         if len(found) == 1:
             kernels, read = found.pop()
             if len(kernels) == 1 and len(read) == 1 and len(read[0]) == 1:
-                return kernels[0], read[0][0]
+                own, scales = self.by_name[bias], self.by_name[kernels[0]].scales
+                if len(own.shape) == 1 and own.elements % scales == 0:
+                    return kernels[0], read[0][0]
         return None
 
     def of(self, role: Role) -> Iterator[SiteFacts]:

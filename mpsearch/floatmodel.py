@@ -83,7 +83,7 @@ def cached_weights(task: Task, data: Data) -> Path:
         "weights": [hashlib.sha256(np.ascontiguousarray(w).data).hexdigest() for w in model.get_weights()],
         "data": data.fingerprint,
         "rates": [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)],
-        "recipe": describe(replace(recipe, learning_rate=0.0, tensorboard=False)),
+        "recipe": describe(replace(recipe, learning_rate=0.0, tensorboard=False, observe=False)),
         "loss": describe(task.loss),
         "metric": task.metric,
     }

@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from mpsearch.batches import Batches
+from mpsearch.batches import Batches, weigher
 from mpsearch.config import Config
 from mpsearch.errors import StudyError
 from mpsearch.network.codes import weight_sites
+from mpsearch.quantizers.weights import decode
 from mpsearch.searching.engine import Engine
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Training
@@ -28,7 +29,7 @@ LOOKS = 8
 """At scales, in an epoch."""
 CHANGE = 0.5
 """Octaves by which a scale must change to be counted."""
-LARGE_STEP = 4096.0
+KEEP_GRADIENTS = "mpsearch>KeepGradients"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Observed:
         update: mean magnitude of the weights' changes.
         vanishing: share of weights that changed by less than 1e-4.
         exploding: share of weights that changed by more than 1e-3.
-        gradient: norm of the loss's gradient after the epoch, on a batch that is the same each time.
+        gradient: norm of the loss's gradient after the epoch, on a batch that is the same each time, not augmented.
         zeros: share of codes that are zero after the epoch.
         moves: how often a scale changed by half an octave or more between `LOOKS` looks, mean over its scales.
         returns: how often such a change went back where the last one came from, mean over its scales: oscillation.
@@ -91,18 +92,18 @@ class Observer(keras.callbacks.Callback):
             self._look()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        codes = self._look()
         norms = self._gradients.norms()
         found = {}
         for site, before in self._before.items():
             change = np.abs(self._value(site) - before)
             moves, returns = oscillation(self._scales[site])
+            codes, _ = self._coded(site)
             found[site] = Observed(
                 float(change.mean()),
                 float((change < VANISHING).mean()),
                 float((change > EXPLODING).mean()),
                 norms.get(id(self._variable(site)), 0.0),
-                float((codes[site] == 0.0).mean()),
+                float((codes == 0.0).mean()),
                 moves,
                 returns,
             )
@@ -110,14 +111,19 @@ class Observer(keras.callbacks.Callback):
         if self._file is not None:
             write_observed(self._file, self.epochs)
 
-    def _look(self) -> dict[str, np.ndarray]:
-        """Keep the present scales; the present codes."""
-        codes = {}
-        for site, (layer, weight) in self._sites.items():
-            found, scale = layer.codes(weight.attribute, self._config[site])
-            self._scales[site].append(np.array(scale).ravel())
-            codes[site] = np.asarray(found)
-        return codes
+    def _look(self) -> None:
+        """Keep the present scales."""
+        for site in self._sites:
+            self._scales[site].append(self._coded(site)[1].ravel())
+
+    def _coded(self, site: str) -> tuple[np.ndarray, np.ndarray]:
+        """Present codes and scales."""
+        layer, weight = self._sites[site]
+        quantizer = self._engine.network.quantizer(site)
+        spec = decode(keras.ops.convert_to_numpy(quantizer.spec), self._config[site].integer)  # wider in a warm-up
+        assert spec is not None
+        codes, scale = layer.codes(weight.attribute, spec)
+        return np.asarray(codes), np.array(scale)
 
     def _variable(self, site: str) -> Any:
         layer, weight = self._sites[site]
@@ -127,30 +133,48 @@ class Observer(keras.callbacks.Callback):
         return np.array(keras.ops.convert_to_numpy(self._variable(site)))
 
 
+@keras.saving.register_keras_serializable("mpsearch")
+class KeepGradients(keras.optimizers.Optimizer):
+    """Changes no variable, and keeps its gradient.
+
+    Attributes:
+        gradients: of the variables, in the model's order.
+    """
+
+    def __init__(self, learning_rate: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate=learning_rate, **kwargs)
+
+    def build(self, variables: Sequence[Any]) -> None:
+        if not self.built:
+            super().build(variables)
+            self.gradients = [self.add_variable_from_reference(v, "gradient") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+
+
 class _Gradients:
-    """Gradients of the loss on one batch, by a step of plain descent that is taken back: on every backend alike."""
+    """Gradients of the loss on one batch, by a step of an optimizer that keeps them: on every backend alike."""
 
     def __init__(self, engine: Engine, recipe: Training) -> None:
         self._engine = engine
-        self._session = engine.session(replace(recipe, optimizer="sgd"))
-        samples = engine.data.train.spread(recipe.batch_size)
-        (self._batch,) = (Batches(engine.data, samples, recipe.batch_size, ends=engine.ends)[i] for i in range(1))
+        self._session = engine.session(replace(recipe, optimizer=KEEP_GRADIENTS))
+        data, count = engine.data, recipe.batch_size
+        weigh = weigher(recipe.class_weights, data)
+        self.batch = Batches(data, data.train.spread(count), count, ends=engine.ends, weigh=weigh)[0]
 
     def norms(self) -> dict[int, float]:
         """Norm of each trainable variable's gradient, by its id."""
-        network, session = self._engine.network, self._session
-        state, generators = network.state(), seed_generators(session.model)
+        network, model = self._engine.network, self._session.model
+        state, generators = network.state(), seed_generators(model)
         seeds = [np.array(keras.ops.convert_to_numpy(generator.state)) for generator in generators]
-        session.reset(LARGE_STEP, 0)
-        variables = session.model.trainable_variables
-        before = [np.array(keras.ops.convert_to_numpy(v), np.float64) for v in variables]
-        session.model.train_on_batch(*self._batch[:2])
-        after = [np.array(keras.ops.convert_to_numpy(v), np.float64) for v in variables]
-        network.load_state(state)
+        self._session.reset(0.0, 0)
+        model.train_on_batch(*self.batch)
+        network.load_state(state)  # the step moved ranges, and constraints may have changed weights
         for generator, seed in zip(generators, seeds, strict=True):
             generator.state.assign(seed)
-        norms = [float(np.linalg.norm(b - a)) / LARGE_STEP for b, a in zip(before, after, strict=True)]
-        return {id(variable): norm for variable, norm in zip(variables, norms, strict=True)}
+        found = (np.asarray(keras.ops.convert_to_numpy(gradient), np.float64) for gradient in model.optimizer.gradients)
+        return {id(v): float(np.linalg.norm(g)) for v, g in zip(model.trainable_variables, found, strict=True)}
 
 
 def oscillation(scales: Sequence[np.ndarray]) -> tuple[float, float]:

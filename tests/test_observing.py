@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -28,25 +29,49 @@ def test_a_training_that_is_watched_ends_as_one_that_isn_t(tiny_engine, tmp_path
             assert 0 <= seen.vanishing <= 1 - seen.exploding <= 1
 
 
-def test_gradients_are_those_of_tensorflow(tiny_engine):
+@pytest.mark.parametrize("changed", ["as it is", "constrained", "weighted"])
+def test_gradients_are_those_of_tensorflow(tiny_engine, changed, monkeypatch):
     import tensorflow as tf
 
     engine = tiny_engine
+    recipe = replace(
+        engine.task.training, class_weights={n: 0.1 + n for n in range(10)} if changed == "weighted" else None
+    )
     config = engine.network.space.uniform(8)
-    observer = Observer(engine, config, engine.task.training)
+    observer = Observer(engine, config, recipe)
+    kernel = engine.network.model.get_layer("dw").inner.kernel
+    if changed == "constrained":
+        monkeypatch.setattr(kernel, "constraint", keras.constraints.MaxNorm(0.1))
     engine.network.set_config(config)
+    before = engine.network.state()
     norms = observer._gradients.norms()
-    x, y = observer._gradients._batch[:2]
-    engine.network.set_config(config)  # the ranges move with each step
-    model = engine.session(replace(engine.task.training, optimizer="sgd")).model
+    for first, second in zip(before, engine.network.state(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    x, y, *weights = observer._gradients.batch
+    assert len(weights) == (changed == "weighted")
+    model = engine.session(recipe).model
     with tf.GradientTape() as tape:
-        loss = model.compute_loss(x, y, model(x, training=True))
+        loss = model.compute_loss(x, y, model(x, training=True), *weights)
+    engine.network.set_config(config)
     for variable, gradient in zip(
         model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables]), strict=True
     ):
         expected = float(tf.norm(gradient))
         np.testing.assert_allclose(norms[id(variable)], expected, rtol=1e-3, atol=1e-9)
         assert expected > 0
+
+
+def test_a_warm_up_s_wider_widths_are_no_moves_of_scales(tiny_engine):
+    engine = tiny_engine
+    recipe = replace(engine.task.training, warmup_epochs=1, learning_rate=0.0)
+    config = engine.network.space.uniform(2)
+    observer = Observer(engine, config, recipe)
+    engine.train(config, 0, recipe, callbacks=[observer])
+    for epoch in observer.epochs:
+        for seen in epoch.values():
+            assert (seen.moves, seen.returns) == (0.0, 0.0)
+    zeros = [epoch["logits/kernel"].zeros for epoch in observer.epochs]
+    assert zeros[0] == zeros[1] > 0.3  # by the config's own widths
 
 
 def test_updates_are_counted(tiny_engine):
@@ -60,6 +85,7 @@ def test_updates_are_counted(tiny_engine):
     change = np.zeros(kernel.shape, np.float32)
     change[..., 0], change[..., 1], change[..., 2] = 5e-4, 2e-3, -2e-3
     kernel.assign(np.asarray(kernel) + change)
+    observer.on_train_batch_end(0)
     observer.on_epoch_end(0)
     seen = observer.epochs[0]["conv/kernel"]
     np.testing.assert_allclose(seen.vanishing, 5 / 8)

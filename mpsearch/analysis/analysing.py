@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from mpsearch.analysis.tensors import TensorFigures, snr_db, tensor_figures
-from mpsearch.config import Alpha, Config, QuantizerSpec, Role
+from mpsearch.config import Alpha, Config, QuantizerSpec, RangeRule, Role
 from mpsearch.network.codes import weight_sites
 from mpsearch.network.elastic import ElasticNetwork
 from mpsearch.network.graph import functional, submodel
@@ -61,7 +61,7 @@ class Analysis:
     """A trained config.
 
     Attributes:
-        sites: in network order.
+        sites: in network order; without states of recurrent layers, and feature maps with another range in each batch.
         all_po2_moves: how far the outputs move where all that have `auto` or `auto_po2` have `auto_po2`, against all
             `auto`.
         epochs: what each epoch of its training did to kernels and biases; none where it wasn't watched.
@@ -108,7 +108,8 @@ def analyse(
     session = engine.session(engine.task.training)
     batches = session.prepared(engine.data, split)
     values = {**_weights(network, config), **_feature_maps(network, config, [x for x, _ in batches])}
-    free = [site for site in network.space.sites if config[site].alpha in BOTH and not config[site].affine]
+    epochs = [epoch for epoch in epochs if epoch]
+    free = [site for site in network.space.sites if config[site].alpha in BOTH]
     auto = Config({site: _with(spec, Alpha.AUTO) if site in free else spec for site, spec in config.items()})
     po2 = Config({site: _with(spec, Alpha.AUTO_PO2) if site in free else spec for site, spec in config.items()})
 
@@ -120,13 +121,13 @@ def analyse(
     moved = divergence(reference, outputs(po2), session.gives_classes)
     found = []
     for number, site in enumerate(network.space.sites):
-        if site not in values:  # a recurrent layer's state
+        if site not in values:
             continue
         facts = network.facts.by_name[site]
         modes: dict[Alpha, float | None] = dict.fromkeys(BOTH)
         moves = None
         if site in free:
-            modes = {alpha: _snr(network, config, site, alpha, values[site].values) for alpha in BOTH}
+            modes = {alpha: _snr(network, config, site, alpha, values[site]) for alpha in BOTH}
             changed = Config({**auto, site: po2[site]})
             moves = divergence(reference, outputs(changed), session.gives_classes)
         found.append(
@@ -159,7 +160,7 @@ def remarks(analysis: Analysis) -> list[str]:
         ("channels whose codes are all zero", [row for row in analysis.sites if row.figures.dead > 0.0]),
         (
             f"less than {LOW_SNR_DB:g} dB of signal above the noise",
-            [row for row in analysis.sites if (row.figures.snr_db or np.inf) < LOW_SNR_DB],
+            [row for row in analysis.sites if (row.figures.snr_db is not None and row.figures.snr_db < LOW_SNR_DB)],
         ),
         (
             f"more than {MUCH_CLIPPED:.0%} of the values are clipped",
@@ -204,54 +205,70 @@ def _loses(row: SiteAnalysis) -> bool:
 
 @dataclass(frozen=True)
 class _Tensor:
+    """Values of a site before quantization, and what gives codes and scale of them under the spec that is set."""
+
     values: np.ndarray
     figures: TensorFigures
+    codes: Callable[[QuantizerSpec], tuple[np.ndarray, np.ndarray]]
 
 
 def _weights(network: ElasticNetwork, config: Config) -> dict[str, _Tensor]:
     found = {}
     for site, (layer, weight) in weight_sites(network).items():
         if site in config:
-            codes, scale = layer.codes(weight.attribute, config[site])
             values = np.asarray(keras.ops.convert_to_numpy(weight.of(layer.inner)))
+
+            def coded(spec: QuantizerSpec, layer: Any = layer, name: str = weight.attribute) -> Any:
+                return tuple(np.asarray(part, np.float64) for part in layer.codes(name, spec))
+
             limit = 2 ** (config[site].bits - 1) - 1
-            figures = tensor_figures(values, np.asarray(codes, np.float64), np.asarray(scale), -limit, limit)
-            found[site] = _Tensor(values, figures)
+            codes, scale = coded(config[site])
+            found[site] = _Tensor(values, tensor_figures(values, codes, scale, -limit, limit), coded)
     return found
 
 
 def _feature_maps(network: ElasticNetwork, config: Config, batches: Sequence[Any]) -> dict[str, _Tensor]:
-    """Feature maps, each with `VALUES` of its values at most, evenly spaced; without states of recurrent layers."""
-    sites = [site for site in network.space.sites if isinstance(network.quantizer(site), QuantizedBitsFeatureMap)]
-    sites = [site for site in sites if site not in network.placement.states.values()]
+    """Feature maps whose grid is known, each with `VALUES` of its values at most, drawn at random."""
+    sites = [
+        site
+        for site in network.space.sites
+        if isinstance(network.quantizer(site), QuantizedBitsFeatureMap)
+        and site not in network.placement.states.values()
+        and config[site].range is not RangeRule.BATCH
+    ]
+    if not sites:
+        return {}
+    rng, most = np.random.default_rng(0), VALUES // len(batches)
     layers: list[Any] = [network.quantizer(site) for site in sites]
     inputs = submodel(network.model, [layer.input for layer in layers])
     kept: dict[str, list[np.ndarray]] = {site: [] for site in sites}
     for x in batches:
         given = keras.tree.pack_sequence_as(functional(network.model)._inputs_struct, keras.tree.flatten(x))
         for site, value in zip(sites, keras.tree.flatten(inputs(given, training=False)), strict=True):
-            stride = max(1, len(batches) * int(np.prod(value.shape)) // VALUES) | 1  # odd: of no channel alone
-            kept[site].append(np.asarray(value).ravel()[::stride])
+            flat = np.asarray(value).ravel()
+            kept[site].append(flat if flat.size <= most else flat[rng.integers(flat.size, size=most)])
     found = {}
     for site, layer in zip(sites, layers, strict=True):
-        grid = layer.grid()
-        scale, zero, low, high = (float(part) for part in (grid.scale, grid.zero, grid.low, grid.high))
-        values = np.concatenate(kept[site])
-        codes = np.round(np.asarray(grid.quantize(values), np.float64) / scale)
-        figures = tensor_figures(values, codes, np.array(scale), round(low - zero), round(high - zero))
-        found[site] = _Tensor(values, figures)
+        grid, values = layer.grid(), np.concatenate(kept[site])
+        zero, low, high = (round(float(part)) for part in (grid.zero, grid.low, grid.high))
+
+        def coded(spec: QuantizerSpec, layer: Any = layer, values: np.ndarray = values) -> Any:
+            grid = layer.grid()
+            scale = np.float64(grid.scale)
+            return np.round(np.asarray(grid.quantize(values), np.float64) / scale), scale
+
+        codes, scale = coded(config[site])
+        figures = tensor_figures(values, codes, scale, low - zero, high - zero)
+        found[site] = _Tensor(values, figures, coded)
     return found
 
 
-def _snr(network: ElasticNetwork, config: Config, site: str, alpha: Alpha, values: np.ndarray) -> float | None:
-    """Signal-to-noise ratio of values under a scale mode."""
+def _snr(network: ElasticNetwork, config: Config, site: str, alpha: Alpha, tensor: _Tensor) -> float | None:
+    """Signal-to-noise ratio of a site under a scale mode, all others as they are."""
     spec = _with(config[site], alpha)
-    quantizer = network.quantizer(site)
-    if isinstance(quantizer, QuantizedBitsFeatureMap):
-        network.assign_specs(Config({**config, site: spec}))
-        return snr_db(values, np.asarray(quantizer.grid().quantize(values), np.float64))
-    codes, scale = quantizer.codes(keras.ops.convert_to_tensor(values), spec)
-    return snr_db(values, np.asarray(codes, np.float64) * np.asarray(scale, np.float64))
+    network.assign_specs(Config({**config, site: spec}))
+    codes, scale = tensor.codes(spec)
+    return snr_db(tensor.values, codes * scale)
 
 
 def _with(spec: QuantizerSpec, alpha: Alpha) -> QuantizerSpec:

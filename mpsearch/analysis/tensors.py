@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BINS = 63
-"""Of a histogram, at most; an odd number, so that zero has a bin of its own."""
+"""Of a histogram, at most."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class TensorFigures:
         clipped: share of values further than half a step beyond the last codes.
         snr_db: 10 · log10(Σ x² / Σ (x - q)²), decibels; None where the two are equal, or all values zero.
         dead: share of channels, with a scale each, of which all codes are zero though not all values are.
-        histogram: counts of codes, bins from the least code to the largest.
+        histogram: counts of codes, in bins of equally many codes from the least to the largest; of signed codes one has
+            zero in its middle. The outermost may have room for codes that there aren't.
         low, high: these codes.
     """
 
@@ -64,6 +65,13 @@ def snr_db(values: np.ndarray, quantized: np.ndarray) -> float | None:
 
 
 def _histogram(codes: np.ndarray, low: int, high: int) -> tuple[int, ...]:
-    count = min(BINS, high - low + 1)
-    edges = np.linspace(low - 0.5, high + 0.5, count + 1)
-    return tuple(int(n) for n in np.histogram(codes, edges)[0])
+    width = -(-(high - low + 1) // BINS)
+    if low >= 0:
+        places = (np.ravel(codes) - low) // width
+        count = (high - low) // width + 1
+    else:
+        width |= 1
+        sides = (max(-low, high) + width // 2) // width
+        places = (np.ravel(codes) + width // 2) // width + sides
+        count = 2 * sides + 1
+    return tuple(int(n) for n in np.bincount(places.astype(np.int64), minlength=count))

@@ -81,6 +81,8 @@ def analyse_trial(
         try:
             config, state, weights = kept_weights(study, record, changed_alpha)
         except StudyError as error:
+            if changed_alpha is not None:
+                raise
             raise StudyError(f"{error}; or train it again as it was: --train, in Python train=True") from error
         epochs = _observed(study, record, weights, changed_alpha)
         made = engine()

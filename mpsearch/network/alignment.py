@@ -1,8 +1,9 @@
 """Aligned biases: codes in the unit of the sums that a bias is added to, which integer hardware needs.
 
-That unit is the input's scale times the kernel's. Where a channel's kernel is next to zero, its bias may not fit the
-bias's width in such a unit; the kernel's scale is then raised until it does, since losing digits of a small kernel
-harms less than clipping a bias.
+That unit is the input's scale times the kernel's. Where a channel's kernel is small beside its bias, that may not fit
+its width in such a unit; the kernel's scale is then raised until it does, since losing digits of a small kernel harms
+less than clipping a bias. Spaces give aligned biases as many bits as kernel and feature map have together, so that
+kernels which aren't small keep their digits.
 """
 
 from dataclasses import dataclass

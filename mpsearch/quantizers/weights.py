@@ -33,6 +33,14 @@ def encode(spec: QuantizerSpec | None) -> tuple[int, int]:
     return (FLOAT, 0) if spec is None else (spec.bits, MODES.index(spec.alpha))
 
 
+def decode(spec: Any, integer: int | None) -> QuantizerSpec | None:
+    """The spec of a weight whose quantizer layer holds `encode`'s two integers, and has so many integer bits."""
+    bits, alpha = int(spec[0]), MODES[int(spec[1])]
+    if bits == FLOAT:
+        return None
+    return QuantizerSpec(bits, alpha, integer if alpha in (Alpha.FIXED, Alpha.QKERAS_PO2) else None)
+
+
 def select_mode(mode: Any, alphas: Sequence[Alpha], branch: Callable[[Alpha], Any]) -> Any:
     """`branch(alpha)` for the scale mode at position `mode` (int32 scalar) of `MODES`, one of `alphas`.
 

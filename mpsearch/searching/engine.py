@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from mpsearch.batches import Ends
-from mpsearch.config import Alpha, Config
+from mpsearch.config import MAX_BITS, Alpha, Config, QuantizerSpec
 from mpsearch.data import Data
 from mpsearch.errors import ConfigError, TrainingError
 from mpsearch.floatmodel import float_model
@@ -200,9 +200,12 @@ class WarmUp(keras.callbacks.Callback):
     def __init__(self, network: ElasticNetwork, config: Config, recipe: Training) -> None:
         super().__init__()
         self._network, self._config, self._epochs = network, config, recipe.warmup_epochs
-        self._wide = Config(
-            {site: replace(spec, bits=max(spec.bits, recipe.warmup_bits)) for site, spec in config.items()}
-        )
+        self._wide = Config({site: self._widened(spec, recipe.warmup_bits) for site, spec in config.items()})
+
+    @staticmethod
+    def _widened(spec: QuantizerSpec, bits: int) -> QuantizerSpec:
+        # an aligned bias must fit the unit of wider products
+        return replace(spec, bits=MAX_BITS if spec.alpha is Alpha.ALIGNED else max(spec.bits, bits))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._network.assign_specs(self._wide if epoch < self._epochs else self._config)

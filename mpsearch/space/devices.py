@@ -11,6 +11,8 @@ from mpsearch.space.assembling import assemble
 from mpsearch.space.choices import Choice
 from mpsearch.space.resolved import ResolvedSpace
 
+ALIGNED = bits(MAX_BITS, alpha=Alpha.ALIGNED)
+
 
 @dataclass(frozen=True)
 class Multiplier:
@@ -43,7 +45,7 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
     possible = _in_pairs(space, multiplier) if multiplier.pairs else {}
     bounds = {kind: range(least, most + 1) for kind, least, most in multiplier.widths}
     depthwise = {site for operation in space.facts.operations if _is_depthwise(operation) for site in operation.kernels}
-    groups, narrowed, aligned = [], 0, 0
+    groups, narrowed, aligned = [], 0, list[str]()
     for choice in space.choices:
         sets: list[Container[int]] = [possible[site] for site in choice.sites if site in possible]
         for site in choice.sites:
@@ -53,26 +55,27 @@ def usable(space: ResolvedSpace, multiplier: Multiplier) -> ResolvedSpace:
             raise SpaceError(_none_left(choice, [w for w in ANY if all(w in some for some in sets)], multiplier.device))
         narrowed += left != choice.menu.widths
         menu = replace(choice.menu, widths=left)
-        if multiplier.aligned_biases and menu.alphas != (Alpha.ALIGNED,) and _can_be_aligned(space, choice):
-            menu, aligned = bits(MAX_BITS, alpha=Alpha.ALIGNED), aligned + 1
+        if multiplier.aligned_biases and menu != ALIGNED and _can_be_aligned(space, choice):
+            menu, aligned = ALIGNED, [*aligned, *choice.sites]
         groups.append((choice.sites, menu))
-    found = assemble(space.facts, groups, space.floats, space.limits)
+    limits = [limit for limit in space.limits if limit.left not in aligned and limit.right not in aligned]
+    found = assemble(space.facts, groups, space.floats, limits)
     remarks = list(space.remarks)
     if narrowed:
-        remarks.append(f"{multiplier.device} {_abilities(multiplier)}: other widths are taken off {_menus(narrowed)}")
+        menus = f"{narrowed} menu{'' if narrowed == 1 else 's'}"
+        remarks.append(f"{multiplier.device} {_abilities(multiplier)}: other widths are taken off {menus}")
     if aligned:
         remarks.append(
-            f"{multiplier.device} adds biases to sums as they are: {_menus(aligned)} of biases "
-            f"{'is' if aligned == 1 else 'are'} {MAX_BITS} aligned, whole numbers of the unit of the sums"
+            f"{multiplier.device} adds biases to sums as they are: {len(aligned)} of them "
+            f"{'is' if len(aligned) == 1 else 'are'} {MAX_BITS} aligned, whole numbers of the unit of the sums"
         )
+    if len(limits) < len(space.limits):
+        left_out = dict.fromkeys(limit.statement for limit in space.limits if limit not in limits)
+        remarks.append(f"without limits on the widths of these biases: {', '.join(left_out)}")
     return replace(found, remarks=(*remarks, *found.remarks))
 
 
 ANY = range(MIN_BITS, MAX_BITS + 1)
-
-
-def _menus(count: int) -> str:
-    return f"{count} menu{'' if count == 1 else 's'}"
 
 
 def _can_be_aligned(space: ResolvedSpace, choice: Choice) -> bool:

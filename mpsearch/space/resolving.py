@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from mpsearch.config import Alpha, RangeRule, Role
+from mpsearch.config import MAX_BITS, Alpha, RangeRule, Role
 from mpsearch.errors import ConfigError, SpaceError
 from mpsearch.facts import ModelFacts, SiteFacts
 from mpsearch.menu import Menu, bits
@@ -294,7 +294,7 @@ def _check_menu(site: SiteFacts, menu: Menu | None) -> None:
 
 
 def _check_aligned(facts: ModelFacts, menus: Menus) -> None:
-    """Refuse aligned biases where there is no unit of sums."""
+    """Refuse aligned biases where there is no unit of sums, or too fine a one for their width."""
     for site in facts.of(Role.BIAS):
         menu = menus[site.name]
         if menu is None or Alpha.ALIGNED not in (menu.alphas or ()):
@@ -307,6 +307,13 @@ def _check_aligned(facts: ModelFacts, menus: Menus) -> None:
         elif getattr(menus[factors[1]], "range", None) is RangeRule.BATCH:
             why = f'`{factors[1]}` has another scale in each batch (range="batch")'
         else:
+            widest = sum(max(found.widths) for other in factors if (found := menus[other]) is not None)
+            if min(menu.widths) < min(widest, MAX_BITS):
+                raise SpaceError(
+                    f"`{site.name}` can be aligned with {min(menu.widths)} bits, but products of `{factors[0]}` and "
+                    f"`{factors[1]}` have up to {widest}, in whose unit a bias may not fit: give it "
+                    f'bits({MAX_BITS}, alpha="aligned")'
+                )
             continue
         raise SpaceError(
             f'`{site.name}` can\'t be "aligned", in the unit of the sums that it is added to: {why}. Give it another '

@@ -28,7 +28,7 @@ WIDTHS = (16, 8, 4)
 @dataclass(frozen=True)
 class Run:
     """A training: model, rule for scales, width or "mixed", MLPerf Tiny's L2 of 1e-4 or none, seed, factor of the
-    learning rate.
+    learning rate, width of biases, largest pixel.
     """
 
     model: str
@@ -37,19 +37,29 @@ class Run:
     l2: bool = True
     seed: int = 0
     rate: float = 1.0
+    bias: int = 16
+    pixels: int = 1
 
 
 def plan() -> list[Run]:
     """All runs, the most telling first."""
     main = ("auto", "qkeras, integer = bits", "auto_po2", "qkeras, integer = 0")
-    found = [Run(model, rule, width) for model in SPACES for width in (*WIDTHS, "mixed") for rule in main]
-    found += [Run(m, r, w, seed=seed) for m in SPACES for w in WIDTHS for r in ("auto", "auto_po2") for seed in (1, 2)]
+    failing, flat = "qkeras, integer = bits", {"width": 16, "bias": 31, "pixels": 255}
+    # the failure: widths of the Forgiving Factor's reference, pixels as they come
+    found = [Run(model, rule, **flat) for model in SPACES for rule in main]
+    found += [Run(m, rule, "mixed", pixels=255) for m in SPACES for rule in ("auto", failing, "auto_po2")]
+    # one cause at a time
     causes = ("qkeras without floor", "qkeras from the optimum")
-    found += [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in causes]
+    found += [Run(model, rule, **flat) for model in SPACES for rule in causes]
+    found += [Run(model, failing, **{**flat, "bias": 16}) for model in SPACES]
+    found += [Run(model, failing, **{**flat, "pixels": 1}) for model in SPACES]
+    found += [Run(model, failing, **flat, rate=rate) for model in SPACES for rate in (0.1, 10.0)]
+    found += [Run(model, rule, **flat, l2=False) for model in SPACES for rule in (failing, "auto_po2")]
+    # what powers of two cost otherwise
+    found += [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in main]
+    found += [Run(m, r, w, seed=seed) for m in SPACES for w in WIDTHS for r in ("auto", "auto_po2") for seed in (1, 2)]
     still = ("auto_po2, 10 % hysteresis", "auto_po2, frozen", "auto_po2, twice the scale", "auto_po2, half the scale")
-    found += [Run(model, rule, width) for model in SPACES for width in (8, 4) for rule in still]
-    found += [Run(m, "qkeras, integer = bits", 16, rate=rate) for m in SPACES for rate in (0.1, 10.0)]
-    found += [Run(model, rule, 16, False) for model in SPACES for rule in main]
+    found += [Run(model, rule, width) for model in SPACES for width in (4, 8) for rule in still]
     return found
 
 
@@ -78,11 +88,16 @@ def main() -> None:
     while missing:
         first = missing[0]
         # a process ends after a few runs, so that the most telling of the others come next
-        group = [run for run in missing if (run.model, run.rule, run.l2) == (first.model, first.rule, first.l2)][:4]
+        group = [run for run in missing if _process(run) == _process(first)][:4]
         missing = [run for run in missing if run not in group]
         print(f"{len(missing)} to come; {first.model}, {first.rule}: {len(group)} runs", flush=True)
         runs = json.dumps([asdict(run) for run in group])
         subprocess.run([sys.executable, __file__, "--group", runs], check=True)
+
+
+def _process(run: Run) -> tuple[Any, ...]:
+    """What runs of one process have in common."""
+    return run.model, run.rule, run.l2, run.bias, run.pixels
 
 
 def train(runs: list[Run], small: bool = False) -> list[dict[str, Any]]:
@@ -123,17 +138,20 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     task = replace(file.task, training=recipe)
     data = data_of(run.model, task.data)
     engine = Engine(replace(file, task=task, space=space_of(run, file, data)), data=data)
+    if run.pixels != 1:
+        enlarge(engine, float(run.pixels))
     if not run.l2:
         without_l2(engine.network.model)
     config = engine.network.space.nth(0)
     engine.network.set_config(config)
     observer = Observer(engine, config, recipe)
+    untrained = engine.session(recipe).evaluate(engine.data, engine.data.validation, further=False)[task.metric]
     before = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
     outcome = engine.train(config, run.seed, recipe, callbacks=[observer])
     after = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
     engine.network.load_state(outcome.state)
-    judged = data.validation if small else data.test
-    test = engine.session(recipe).evaluate(data, judged, further=False)[task.metric]
+    judged = engine.data.validation if small else engine.data.test
+    test = engine.session(recipe).evaluate(engine.data, judged, further=False)[task.metric]
     kernels = [site.name for site in engine.network.facts.sites if site.role == "kernel"]
     watched = [
         {
@@ -145,6 +163,7 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     row = {
         "run": asdict(run),
         "curve": [{name: round(value, 5) for name, value in epoch.items()} for epoch in outcome.history.epochs],
+        "untrained": untrained,
         "test": test,
         "before": before,
         "after": after,
@@ -153,9 +172,8 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     }
     validation = max(epoch[f"val_{task.metric}"] for epoch in outcome.history.epochs)
     print(
-        f"{run.model}, {run.rule}, {run.width}{'' if run.l2 else ', no L2'}, seed "
-        f"{run.seed}, rate {run.rate:g}: validation {validation:.4f}, test {test:.4f}, zeros {after['zeros']:.1%}, "
-        f"SNR {after['snr_db']} dB, {row['seconds']} s",
+        f"{run}: untrained {untrained:.4f}, validation {validation:.4f}, test {test:.4f}, "
+        f"zeros {after['zeros']:.1%}, SNR {after['snr_db']} dB, {row['seconds']} s",
         flush=True,
     )
     return row
@@ -187,15 +205,30 @@ def space_of(run: Run, file: Any, data: Any) -> Any:
 
     if run.width != "mixed":
         return Space(
-            kernel=weights(int(run.width)), bias=weights(16), activation=bits(int(run.width), alpha=maps)
+            kernel=weights(int(run.width)), bias=weights(run.bias), activation=bits(int(run.width), alpha=maps)
         ).skip("softmax")
     # as the thesis's searches were set up: kernels auto, whose widths differ; the rule is that of biases
-    space = Space(kernel=bits(8, alpha="auto"), bias=weights(16), activation=bits(8, alpha="auto_po2")).skip("softmax")
+    space = Space(kernel=bits(8, alpha="auto"), bias=weights(run.bias), activation=bits(8, alpha="auto_po2")).skip(
+        "softmax"
+    )
     rng = random.Random(0)
     for layer in file.task.build().layers:
         if hasattr(layer, "kernel"):
             space.at(layer.name, kernel=bits(rng.choice((4, 8, 16)), alpha="auto"))
     return space
+
+
+def enlarge(engine: Any, factor: float) -> None:
+    """Pixels from 0 to a larger number, and first kernels so many times smaller: the same float network."""
+    import keras
+
+    network, prepare = engine.network, engine.data.prepare
+    network.set_config(None)
+    network.quantizer("input/activation").range.assign(factor * network.quantizer("input/activation").range.numpy())
+    first = network.model.get_layer("conv_0").inner.kernel
+    first.assign(first.numpy() / factor)
+    network._initial = [keras.ops.copy(variable) for variable in network.state_variables]
+    engine.data = replace(engine.data, prepare=lambda x: factor * prepare(x))
 
 
 def without_l2(model: Any) -> None:

@@ -10,9 +10,11 @@ from mpsearch.analysis import figures
 from mpsearch.analysis.analysing import BOTH, Analysis, SiteAnalysis, analyse, gains_of_auto, remarks
 from mpsearch.analysis.tensors import TensorFigures
 from mpsearch.config import Config, QuantizerSpec, Role
-from mpsearch.observing import Observed
+from mpsearch.menu import bits
+from mpsearch.observing import Observed, Observer
 from mpsearch.probing import divergence
 from mpsearch.searching.engine import Engine
+from mpsearch.space import Space
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,7 @@ def test_what_stands_out_is_said():
             row("c", clipped=0.02, role=Role.ACTIVATION, zeros=0.9),
             row("d", dead=0.1),
             row("e", snr=None, moves=None),
+            row("f", snr=0.0),
         ],
         0.1,
         [{"a": seen(), "b": seen()}, {"a": seen(vanishing=0.995), "b": seen(exploding=0.995), "c": seen(returns=2.0)}],
@@ -102,7 +105,7 @@ def test_what_stands_out_is_said():
     for text in (
         "codes are zero: a\n",
         "all zero: d\n",
-        "above the noise: b\n",
+        "above the noise: b, f\n",
         "are clipped: c\n",
         "updates vanish (99 % of the weights change by less than 1e-4 in the last epoch): a",
         "updates explode (99 % of the weights change by more than 1e-3 in the last epoch): b",
@@ -133,3 +136,32 @@ def test_the_page_needs_no_network(trained, tmp_path):
     assert "<title>tiny &lt;b&gt;</title>" in text
     assert not re.search(r"<(script|link)[^>]*(src|href)=", text)
     assert text.count("plotly-graph-div") == 8
+
+
+@pytest.mark.parametrize(
+    "menus",
+    [
+        {"kernel": bits(4), "bias": None, "activation": None},
+        {"kernel": None, "bias": None, "activation": bits(4, alpha="auto_po2")},
+        {"kernel": bits(4), "bias": bits(8), "activation": bits(4, range="batch")},
+        {"kernel": bits(4), "bias": bits(8), "activation": bits(4, affine=True)},
+        {"kernel": bits(4), "bias": bits(32, alpha="aligned"), "activation": bits(4)},
+    ],
+    ids=["kernels", "feature maps", "batch", "affine", "aligned"],
+)
+def test_spaces_with_some_sites_alone(tiny_file, menus):
+    engine = Engine(replace(tiny_file, space=Space(**menus).skip("softmax")), extra_alphas=BOTH)
+    config = engine.network.space.uniform(4)
+    observer = Observer(engine, config, engine.task.training)
+    outcome = engine.train(config, 0, callbacks=[observer])
+    engine.network.load_state(outcome.state)
+    found = analyse(engine, config, observer.epochs, samples=16)
+    left_out = {site for site, spec in config.items() if spec.range == "batch"}
+    assert {row.site for row in found.sites} == set(config) - left_out
+    assert len(found.epochs) == (0 if menus["kernel"] is None else 2)
+    for row in found.sites:
+        assert (row.po2_moves is None) == (row.spec.alpha == "aligned")
+        if row.spec.alpha in BOTH:  # one of the two is the site's own
+            own = row.auto_db if row.spec.alpha == "auto" else row.po2_db
+            assert own == pytest.approx(row.figures.snr_db, rel=1e-6)
+    remarks(found)

@@ -24,6 +24,21 @@ def test_channels_of_zeros_are_dead_unless_their_values_are_zero():
     assert found.dead == 1 / 3
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(-63, 63), (-127, 127), (-32767, 32767), (0, 255), (0, 65535), (0, 15), (-1, 1)]
+)
+def test_bins_have_equally_many_codes(low, high):
+    codes = np.arange(low, high + 1)
+    counts = tensor_figures(codes, codes, np.array(1.0), low, high).histogram
+    assert sum(counts) == len(codes)
+    assert len(counts) <= 63
+    inner = counts[1:-1] if low < 0 else counts[:-1]
+    assert len(set(inner)) <= 1
+    if low < 0:
+        assert len(counts) % 2 == 1
+        assert counts == counts[::-1]
+
+
 def test_wide_codes_are_counted_in_bins():
     codes = np.random.default_rng(0).integers(-32767, 32768, 1000)
     found = tensor_figures(codes * 0.5, codes, np.array(0.5), -32767, 32767)

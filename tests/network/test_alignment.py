@@ -161,6 +161,7 @@ def test_menus_may_hold_other_scale_modes_as_well():
 @pytest.mark.parametrize(
     ("menus", "said"),
     [
+        ({"kernel": bits(8, 16)}, "can be aligned with 16 bits, but products .* have up to 24"),
         ({"kernel": None}, "`dense/kernel` stays float"),
         ({"activation": None}, "`input/activation` stays float"),
         ({"activation": bits(8, range="batch")}, "another scale in each batch"),

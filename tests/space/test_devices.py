@@ -144,4 +144,17 @@ def test_biases_are_aligned_where_the_device_adds_them_as_they_are():
     found = space.resolve(facts)
     assert str(found.menus["a/bias"]) == "32 aligned"
     assert found.menus["b/bias"] == bits(8, 16)  # its kernel stays float
-    assert "LiteRT adds biases to sums as they are: 1 menu of biases is 32 aligned" in str(found.describe())
+    limited = (
+        Space(kernel=bits(4, 8), bias=bits(4, 8), activation=bits(8)).limit("bias", "<=", "kernel").on_device(wanted)
+    )
+    found_limited = limited.resolve(facts)
+    assert str(found_limited.menus["a/bias"]) == "32 aligned"
+    assert "without limits on the widths of these biases" in str(found_limited.describe())
+    assert "LiteRT adds biases to sums as they are: 1 of them is 32 aligned" in str(found.describe())
+
+
+def test_a_bias_whose_values_aren_t_the_kernel_s_channels_has_no_factors():
+    assert FACTS.factors("a/bias") == ("a/kernel", "input/activation")
+    for shape in ((2, 2), (3,)):
+        sites = tuple(replace(s, shape=shape) if s.name == "a/bias" else s for s in FACTS.sites)
+        assert replace(FACTS, sites=sites).factors("a/bias") is None
