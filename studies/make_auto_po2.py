@@ -23,8 +23,11 @@ COLORS = {  # Okabe and Ito's, told apart by all eyes
     "best power of two": "#009E73",
 }
 MAIN = ("auto", "auto_po2", "qkeras, integer = 0", "qkeras, integer = bits")
-WIDTHS = (16, 8, 4, "mixed")
+FAILING = "qkeras, integer = bits"
 MODELS = ("resnet8", "mbv1")
+USUAL = {"l2": True, "seed": 0, "rate": 1.0, "bias": 16, "pixels": 1}
+FLAT = {"width": 16, "bias": 31, "pixels": 255}
+"""Of the failure: the widths that the Forgiving Factor refers to, and pixels as they come."""
 Rows = Sequence[dict[str, Any]]
 
 
@@ -54,45 +57,74 @@ def reproduced(rows: Rows) -> str:
 
 def chosen(rows: Rows, **wanted: Any) -> list[dict[str, Any]]:
     """The rows of some runs; what isn't named has its usual value."""
-    usual = {"l2": False, "rate": 1.0, "scratch": False}
-    return [row for row in rows if all(row["run"][key] == value for key, value in {**usual, **wanted}.items())]
+    return [row for row in rows if all(row["run"][key] == value for key, value in {**USUAL, **wanted}.items())]
 
 
-def tests(rows: Rows) -> str:
-    """Test accuracy, mean over seeds, in per cent."""
-    if not rows:
-        return "–"
-    found = [100 * row["test"] for row in rows]
-    return f"{mean(found):.2f}" + (f" ± {(max(found) - min(found)) / 2:.2f} ({len(found)})" if len(found) > 1 else "")
+def cells(row: dict[str, Any]) -> list[str]:
+    """Accuracy before and after training, zeros and noise of the kernels, zeros of the biases."""
+    before, after = row["before"], row["after"]
+
+    def decibels(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1f}"
+
+    return [
+        "–" if "untrained" not in row else f"{100 * row['untrained']:.1f}",
+        f"{100 * row['test']:.1f}",
+        f"{before['zeros']:.1%} → {after['zeros']:.1%}",
+        f"{decibels(before['snr_db'])} → {decibels(after['snr_db'])}",
+        f"{after['zero_biases']:.0%}",
+    ]
 
 
-def zeros(rows: Rows, when: str = "after") -> str:
-    """Share of kernels' codes that are zero."""
-    return f"{mean(row[when]['zeros'] for row in rows):.1%}" if rows else "–"
+HEADS = ("untrained, %", "test, %", "zeros in kernels", "signal above noise, dB", "zero biases")
 
 
-def decibels(rows: Rows, when: str = "after") -> str:
-    """Kernels' signal above the quantization noise."""
-    found = [row[when]["snr_db"] for row in rows if row[when]["snr_db"] is not None]
-    return f"{mean(found):.1f}" if found else "–"
+def failure(rows: Rows) -> str:
+    """Flat and mixed configs in the setting of the failure."""
+    lines = [
+        [model, config, rule, *cells(row)]
+        for model in MODELS
+        for config, options in (("flat 16, biases 31", FLAT), ("mixed", {"width": "mixed", "pixels": 255}))
+        for rule in MAIN
+        for row in chosen(rows, model=model, rule=rule, **options)
+    ]
+    return table(["model", "config", "rule", *HEADS], lines)
 
 
-def flat(rows: Rows, l2: bool, seeds: tuple[int, ...] = (0,)) -> str:
-    """Accuracies of flat and mixed configs under the four rules."""
-    lines = []
-    for model in MODELS:
-        for width in WIDTHS:
-            line = [model, f"{width}"]
-            for rule in MAIN:
-                found = [
-                    row
-                    for row in chosen(rows, model=model, width=width, rule=rule, l2=l2)
-                    if row["run"]["seed"] in seeds
-                ]
-                line.append("–" if not found else f"{tests(found)}, {zeros(found)}, {decibels(found)} dB")
-            if any(cell != "–" for cell in line[2:]):
-                lines.append(line)
-    return table(["model", "bits", *MAIN], lines)
+def causes(rows: Rows) -> str:
+    """The failing setting, with one thing changed at a time."""
+    changes: list[tuple[str, str, dict[str, Any]]] = [
+        ("nothing", FAILING, {}),
+        ("biases of 16 bits", FAILING, {"bias": 16}),
+        ("pixels to 1, kernels as large as before", FAILING, {"pixels": 1}),
+        ("integer = 0: a floor 2^16 times lower", "qkeras, integer = 0", {}),
+        ("no floor", "qkeras without floor", {}),
+        ("no floor, and the iteration begins at the optimum", "qkeras from the optimum", {}),
+        ("the best power of two", "auto_po2", {}),
+        ("a tenth of the learning rate", FAILING, {"rate": 0.1}),
+        ("ten times the learning rate", FAILING, {"rate": 10.0}),
+        ("no L2", FAILING, {"l2": False}),
+        ("no L2, and the best power of two", "auto_po2", {"l2": False}),
+    ]
+    lines = [
+        [model, what, *cells(row)]
+        for model in MODELS
+        for what, rule, options in changes
+        for row in chosen(rows, model=model, rule=rule, **{**FLAT, **options})
+    ]
+    return table(["model", "changed", *HEADS], lines)
+
+
+def flat(rows: Rows) -> str:
+    """Flat configs of folded float weights whose kernels are large, biases of 16 bits."""
+    lines = [
+        [model, f"{width}", rule, *cells(row)]
+        for model in MODELS
+        for width in (16, 8, 4)
+        for rule in MAIN
+        for row in chosen(rows, model=model, width=width, rule=rule)
+    ]
+    return table(["model", "bits", "rule", *HEADS], lines)
 
 
 def cure(rows: Rows) -> str:
@@ -101,91 +133,96 @@ def cure(rows: Rows) -> str:
     for model in MODELS:
         for width in (16, 8, 4):
             auto, po2 = (
-                {row["run"]["seed"]: 100 * row["test"] for row in chosen(rows, model=model, width=width, rule=rule)}
+                {
+                    seed: 100 * row["test"]
+                    for seed in range(3)
+                    for row in chosen(rows, model=model, width=width, rule=rule, seed=seed)
+                }
                 for rule in ("auto", "auto_po2")
             )
             seeds = sorted(set(auto) & set(po2))
             if seeds:
                 lost = [auto[seed] - po2[seed] for seed in seeds]
+                means = [mean(side[seed] for seed in seeds) for side in (auto, po2)]
                 lines.append(
                     [
                         model,
                         f"{width}",
-                        f"{mean(auto[seed] for seed in seeds):.2f}",
-                        f"{mean(po2[seed] for seed in seeds):.2f}",
+                        *(f"{value:.2f}" for value in means),
                         f"{mean(lost):+.2f}",
                         ", ".join(f"{loss:+.2f}" for loss in lost),
                         "3" if width == 4 else "1",
                     ]
                 )
-    return table(["model", "bits", "auto", "auto_po2", "points lost", "by seed", "allowed"], lines)
+    return table(["model", "bits", "auto, %", "auto_po2, %", "points lost", "by seed", "allowed"], lines)
 
 
-def rules(rows: Rows, names: Sequence[str], widths: Sequence[int]) -> str:
-    """Accuracy, zeros, noise and scales that move, of several rules."""
-    lines = []
-    for model in MODELS:
-        for width in widths:
-            for rule in names:
-                found = chosen(rows, model=model, width=width, rule=rule, seed=0)
-                if found:
-                    watched = found[0]["watched"]
-                    lines.append(
-                        [
-                            model,
-                            f"{width}",
-                            rule,
-                            tests(found),
-                            zeros(found),
-                            decibels(found, "before"),
-                            decibels(found),
-                            f"{mean(epoch['moves'] for epoch in watched):.3f}",
-                            f"{mean(epoch['returns'] for epoch in watched):.3f}",
-                        ]
-                    )
-    heads = ["model", "bits", "rule", "test, %", "zeros", "dB before", "dB after", "moves", "returns"]
-    return table(heads, lines)
-
-
-def rates(rows: Rows) -> str:
-    """QKeras's rule at other learning rates."""
-    lines = []
-    for model in MODELS:
-        for rate in (0.1, 1.0, 10.0):
-            found = chosen(rows, model=model, width=16, rule="qkeras, integer = bits", seed=0, rate=rate)
-            if found:
-                lines.append([model, f"{rate:g}", tests(found), zeros(found), decibels(found)])
-    return table(["model", "learning rate ×", "test, %", "zeros", "dB after"], lines)
+def still(rows: Rows) -> str:
+    """Scales that are held, or shifted."""
+    names = ("auto_po2", "auto_po2, 10 % hysteresis", "auto_po2, frozen", "auto_po2, twice the scale")
+    lines = [
+        [
+            model,
+            f"{width}",
+            rule,
+            f"{100 * row['test']:.1f}",
+            f"{row['after']['snr_db']:.1f}",
+            f"{mean(epoch['moves'] for epoch in row['watched']):.3f}",
+            f"{mean(epoch['returns'] for epoch in row['watched']):.3f}",
+        ]
+        for model in MODELS
+        for width in (8, 4)
+        for rule in (*names, "auto_po2, half the scale", "auto")
+        for row in chosen(rows, model=model, width=width, rule=rule)
+    ]
+    return table(["model", "bits", "rule", "test, %", "dB after", "moves", "returns"], lines)
 
 
 def scratch(rows: Rows) -> str:
-    """From random weights."""
-    lines = []
-    for l2 in (False, True):
-        for rule in MAIN:
-            found = chosen(rows, model="resnet8", width=16, rule=rule, l2=l2, scratch=True)
-            if found:
-                lines.append(
-                    [rule, "yes" if l2 else "no", tests(found), zeros(found, "before"), zeros(found), decibels(found)]
-                )
-    return table(["rule", "L2", "test, %", "zeros before", "zeros after", "dB after"], lines)
+    """From random weights, as QKeras layers with BatchNormalization beside them."""
+    lines = [
+        [
+            row["run"]["model"],
+            row["run"]["rule"],
+            f"{row['run']['l2']:g}",
+            f"{100 * row['curve'][-1]['val_accuracy']:.1f}",
+            f"{row['curve'][0]['zeros']:.1%} → {row['curve'][-1]['zeros']:.1%}",
+            f"{row['curve'][0]['snr_db'] or 0:.1f} → {row['curve'][-1]['snr_db'] or 0:.1f}"
+            if row["run"]["rule"] != "float"
+            else "–",
+        ]
+        for row in rows
+    ]
+    return table(["model", "rule", "L2", "validation, %", "zeros in kernels", "signal above noise, dB"], lines)
 
 
 def mixed(front: Any) -> str:
     """The front of accuracy and rescaling multiplications, where scale modes are the choice."""
-    if not front:
-        return ""
     lines = [
-        [
-            f"{trial['trial']}",
-            f"{trial['metric']:.4f}",
-            f"{trial['costs']['rescaling']:,.0f}",
-            trial["origin"],
-        ]
-        for trial in sorted(front["trials"], key=lambda trial: trial["costs"]["rescaling"])
+        [f"{trial['trial']}", f"{trial['metric']:.4f}", f"{trial['costs']['rescaling']:,.0f}", trial["origin"]]
+        for trial in sorted(front["trials"] if front else [], key=lambda trial: trial["costs"]["rescaling"])
         if trial["front"]
     ]
     return table(["trial", "validation accuracy", "multiplications", "origin"], lines)
+
+
+def accounting(rows: Rows) -> str:
+    """How noise before training goes with what is lost after it: rows in order of the noise."""
+    found = [row for row in rows if row["run"]["width"] == 16 and row["run"]["seed"] == 0 and row["before"]["snr_db"]]
+    lines = [
+        [
+            f"{row['before']['snr_db']:.1f}",
+            row["run"]["model"],
+            row["run"]["rule"],
+            f"{row['run']['bias']}",
+            f"{row['run']['pixels']}",
+            f"{row['after']['zero_biases']:.0%}",
+            f"{100 * row['test']:.1f}",
+        ]
+        for row in sorted(found, key=lambda row: (row["run"]["model"], row["before"]["snr_db"]))
+        if row["run"]["rate"] == 1.0 and row["run"]["l2"]
+    ]
+    return table(["dB before", "model", "rule", "bits of biases", "pixels to", "zero biases", "test, %"], lines)
 
 
 def page() -> str:
@@ -193,34 +230,13 @@ def page() -> str:
     rows, text = load("curves.json"), (FOLDER / "about.md").read_text()
     parts = {
         "reproducer": reproduced(load("reproducer.json")),
-        "flat": flat(rows, False),
-        "flat with L2": flat(rows, True),
-        "scratch": scratch(rows),
-        "causes": rules(
-            rows,
-            (
-                "qkeras, integer = bits",
-                "qkeras, integer = 0",
-                "qkeras without floor",
-                "qkeras from the optimum",
-                "auto_po2",
-            ),
-            (16, 8, 4),
-        ),
-        "rates": rates(rows),
+        "failure": failure(rows),
+        "causes": causes(rows),
+        "flat": flat(rows),
+        "scratch": scratch(load("scratch.json")),
         "mixed": mixed(load("front.json")),
-        "still": rules(
-            rows,
-            (
-                "auto_po2",
-                "auto_po2, 10 % hysteresis",
-                "auto_po2, frozen",
-                "auto_po2, twice the scale",
-                "auto_po2, half the scale",
-                "auto",
-            ),
-            (8, 4),
-        ),
+        "still": still(rows),
+        "accounting": accounting(rows),
         "cure": cure(rows),
     }
     for name, part in parts.items():
@@ -252,25 +268,31 @@ def draw() -> None:
     figure.savefig(FOLDER / "noise.svg", metadata={"Date": None})
 
     rows = load("curves.json")
-    panels = [(model, width, l2) for model in MODELS for width in (16, 4) for l2 in (False, True)]
-    panels = [panel for panel in panels if chosen(rows, model=panel[0], width=panel[1], l2=panel[2])]
-    if not panels:
-        return
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(3.2 * columns, 2.9 * lines), squeeze=False)
-    for axis, (model, width, l2) in zip(grid.ravel(), panels, strict=False):
+    settings = [(model, name, options) for model in MODELS for name, options in SETTINGS]
+    figure, grid = plt.subplots(len(MODELS), len(SETTINGS), figsize=(10, 5.6), squeeze=False)
+    for axis, (model, name, options) in zip(grid.ravel(), settings, strict=True):
         for rule in MAIN:
-            for row in chosen(rows, model=model, width=width, l2=l2, rule=rule, seed=0):
+            for row in chosen(rows, model=model, rule=rule, **options):
                 curve = [next(v for k, v in epoch.items() if k.startswith("val_acc")) for epoch in row["curve"]]
-                axis.plot(range(1, len(curve) + 1), curve, "o-", markersize=3, color=COLORS[rule], label=rule)
-        axis.set_title(f"{model}, {width} bits{', L2' if l2 else ''}", fontsize=9)
+                first = [row["untrained"]] if "untrained" in row else []
+                places = range(1 - len(first), len(curve) + 1)
+                axis.plot(places, [*first, *curve], "o-", markersize=3, color=COLORS[rule], label=rule)
+        axis.set_title(f"{model}, {name}", fontsize=9)
         axis.set_xlabel("epoch")
+        axis.set_ylim(0.0 if model == "resnet8" else 0.3, 0.95)
         axis.grid(alpha=0.3)
-    grid[0][0].set_ylabel("validation accuracy")
+    for line in grid:
+        line[0].set_ylabel("validation accuracy")
     grid[0][0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(FOLDER / "curves.svg", metadata={"Date": None})
+
+
+SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("flat 16, biases 31, pixels to 255", FLAT),
+    ("flat 16, pixels to 1", {"width": 16}),
+    ("flat 4, pixels to 1", {"width": 4}),
+)
 
 
 def main() -> None:

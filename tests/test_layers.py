@@ -62,7 +62,7 @@ TABLE = (
     ("changes",),
     ("aiming",),
     ("surveying",),
-    ("creation", "solving", "importance", "heatmap"),
+    ("creation", "solving", "importance", "heatmap", "checkup"),
     ("probing", "observing"),
     ("runners",),
     ("finetuning",),

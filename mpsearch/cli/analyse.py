@@ -140,8 +140,8 @@ def _print(analysis: "Analysis", title: str, name: str, record: "TrialRecord") -
         )
     else:
         print(
-            f"its training wasn't watched: --train trains it again and watches, in space files "
-            f"Training(observe=True) does for all trials (mpsearch analyse {name} --trial {record.number} --train)"
+            f"its training wasn't watched: mpsearch analyse {name} --trial {record.number} --train trains it again and "
+            "watches; of a further study Training(observe=True) in the space file watches all trials"
         )
     for remark in remarks(analysis):
         print(f"- {remark}")

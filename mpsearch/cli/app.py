@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from mpsearch.cli import analyse as analyse_commands
 from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import data as data_command
+from mpsearch.cli import doctor as doctor_command
 from mpsearch.cli import export as export_commands
 from mpsearch.cli import predict as predict_commands
 from mpsearch.cli import sensitivity as sensitivity_commands
@@ -88,6 +89,7 @@ app.command(epilog=baselines.EXAMPLES)(baselines.baselines)
 app.command(epilog=sensitivity_commands.EXAMPLES)(sensitivity_commands.sensitivity)
 app.command(epilog=sensitivity_commands.SOLVE_EXAMPLES)(sensitivity_commands.solve)
 app.command(epilog=data_command.EXAMPLES)(data_command.data)
+app.command(epilog=doctor_command.EXAMPLES)(doctor_command.doctor)
 
 
 @app.command(epilog=examples("train digits.py"))
