@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpsearch.cli import pareto, running, sensitivity
+from mpsearch.cli import diff, pareto, running, sensitivity
 from mpsearch.cli.common import INTERRUPTED, counted, open_engine, say, say_loading
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
@@ -286,6 +286,7 @@ def show(
             print(f"trial {record.number}: {study.remark(record.number)}")
 
 
+app.command(epilog=diff.EXAMPLES)(diff.diff)
 app.command(epilog=pareto.EXAMPLES)(pareto.pareto)
 app.command(epilog=sensitivity.IMPORTANCE_EXAMPLES)(sensitivity.importance)
 

@@ -94,6 +94,24 @@ def test_a_trial_is_shown_with_its_config_and_curve(mpsearch, mine):
     assert "trial 0: wide" in mpsearch("study", "show", "mine")[1]
 
 
+def test_two_trials_are_compared(mpsearch, mine):
+    code, out, _ = mpsearch("study", "diff", "mine", "0", "1")
+    assert code == 0
+    one, other = (open_study("mine").record(number) for number in (0, 1))
+    changed = [site for site in one.config if one.config[site] != other.config[site]]
+    assert changed
+    for site in one.config:
+        assert (f" {site} " in out) == (site in changed)
+    alike = len(one.config) - len(changed)
+    assert f"{alike} of {len(one.config)} tensors have the same quantizer" in out
+    assert f"{other.metric - one.metric:+.4f}" in out
+    found = json.loads(mpsearch("study", "diff", "mine", "0", "1", "--json")[1])
+    assert list(found["tensors"]) == changed
+    assert found["numbers"]["total bits"] == [one.costs["total_bits"], other.costs["total_bits"]]
+    assert "doesn't differ from itself" in mpsearch("study", "diff", "mine", "0", "0")[2]
+    assert "no trial 7" in mpsearch("study", "diff", "mine", "0", "7")[2]
+
+
 def test_configs_are_queued_from_files_studies_and_widths(mpsearch, mine):
     config = mpsearch("study", "show", "mine", "--trial", "1", "--json")[1]
     (mine / "idea.json").write_text(config)
