@@ -26,7 +26,7 @@ TABLE = (
     ("split",),
     ("stream",),
     ("data",),
-    ("menu",),
+    ("menu", "autoqkeras"),
     ("patterns",),
     ("space",),
     ("augmentations", "describe", "schedules"),
