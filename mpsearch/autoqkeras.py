@@ -92,17 +92,17 @@ def convert(given: Mapping[str, Any], source: str) -> Converted:
         f'"""Made of the AutoQKeras configuration {source} by `mpsearch convert-autoqkeras`."""',
         "",
         *(["import re", ""] if pattern_used else []),
-        f"from mpsearch import {', '.join(sorted([*names, 'MpsearchError', 'Space', 'Task', 'Training', 'bits'], key=_import_order))}",
+        f"from mpsearch import {', '.join(sorted({*names, *_NAMES}, key=_import_order))}",
         "",
         "",
         "def model():",
         '    """Your float Keras model."""',
-        '    raise MpsearchError("model() of this space file is empty: build your float Keras model in it and return it")',
+        f'    raise MpsearchError("model() {_EMPTY_FUNCTION}: build your float Keras model in it and return it")',
         "",
         "",
         "def data():",
         '    """Your data: Data(train, validation, test) of mpsearch, each a Split(x, y)."""',
-        '    raise MpsearchError("data() of this space file is empty: load your data in it and return it")',
+        f'    raise MpsearchError("data() {_EMPTY_FUNCTION}: load your data in it and return it")',
         "",
         "",
         "task = Task(model=model, data=data, training=Training(epochs=3))",
@@ -114,6 +114,10 @@ def convert(given: Mapping[str, Any], source: str) -> Converted:
         *(["", *goal] if goal else []),
     ]
     return Converted("\n".join(lines) + "\n", tuple(notes))
+
+
+_NAMES = ("MpsearchError", "Space", "Task", "Training", "bits")
+_EMPTY_FUNCTION = "of this space file is empty"
 
 
 def _import_order(name: str) -> tuple[bool, str]:
