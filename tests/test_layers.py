@@ -62,7 +62,7 @@ TABLE = (
     ("changes",),
     ("aiming",),
     ("surveying",),
-    ("creation", "solving", "importance", "heatmap", "checkup"),
+    ("creation", "solving", "importance", "heatmap", "checkup", "comparing"),
     ("probing", "observing"),
     ("runners",),
     ("finetuning",),

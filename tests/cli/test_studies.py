@@ -112,6 +112,31 @@ def test_two_trials_are_compared(mpsearch, mine):
     assert "no trial 7" in mpsearch("study", "diff", "mine", "0", "7")[2]
 
 
+def test_studies_are_compared(mpsearch, mine):
+    assert mpsearch("study", "copy", "mine", "twin")[0] == 0
+    assert mpsearch("study", "create", "--space", "mine.py", "--name", "empty", "--sampler", "random")[0] == 0
+    code, out, err = mpsearch("compare", "mine", "twin", "empty", "--figure", "fronts.html")
+    assert code == 0, err
+    assert "studies compared; the front is of accuracy and total_bits" in out
+    best = open_study("mine").best(1)[0]
+    assert f"{best.metric:.4f}" in out
+    tensors = len(best.config)
+    assert f"{tensors} tensors of the best trials differ" in out  # the empty study has none
+    page = (mine / "fronts.html").read_text()
+    assert "twin: front" in page
+    code, out, _ = mpsearch("compare", "mine", "twin", "--json")
+    found = json.loads(out)
+    assert found["tensors"] == {}
+    records = [r for r in open_study("mine").records() if r.metric is not None and r.state == "complete"]
+    points = [(r.costs["total_bits"], r.metric, r.number) for r in records]
+    front = [p for p in points if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in points)]
+    assert [tuple(point) for point in found["studies"][0]["front"]] == sorted(front)
+    assert "each once" in mpsearch("compare", "mine", "mine")[2]
+    assert "two studies or more" in mpsearch("compare", "mine")[2]
+    assert "have no cost energy" in mpsearch("compare", "mine", "twin", "--cost", "energy")[2]
+    assert "an .html file" in mpsearch("compare", "mine", "twin", "--figure", "fronts.png")[2]
+
+
 def test_configs_are_queued_from_files_studies_and_widths(mpsearch, mine):
     config = mpsearch("study", "show", "mine", "--trial", "1", "--json")[1]
     (mine / "idea.json").write_text(config)
