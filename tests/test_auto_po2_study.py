@@ -88,3 +88,20 @@ def test_a_small_training_from_random_weights(rule, monkeypatch, shared):
     assert np.isfinite(last["loss"])
     assert (first["snr_db"] > 80) == (rule == "best power of two")
     assert (first["zeros"] > 0.01) == (rule != "best power of two")
+
+
+def test_scale_modes_are_the_choice_and_multiplications_the_price():
+    from mpsearch.config import Alpha
+    from mpsearch.costs.registry import make_cost
+    from mpsearch.network.sites import facts_of
+    from mpsearch.spacefile import load_space_file
+
+    file = load_space_file(STUDY / "resnet8_scales.py")
+    facts = facts_of(file.task.build(), True)
+    space = file.space.resolve(facts)
+    assert len(space.free) == 25
+    auto = space.uniform(4)
+    rescaling = make_cost("rescaling", facts)
+    assert {auto[choice.name].alpha for choice in space.free} == {Alpha.AUTO}
+    assert rescaling(auto) > 100_000
+    assert rescaling(auto.with_alpha(Alpha.AUTO, Alpha.AUTO_PO2)) == 0
