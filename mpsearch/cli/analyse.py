@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "analyse digits",
-    "analyse digits --trial 12 --train",
+    "analyse digits --trial 12 --train --samples 1000",
+    "analyse digits --trial 12 --alpha auto_po2",
     "analyse digits --figure analysis.html",
     "analyse digits --json > analysis.json",
 )
@@ -46,7 +47,7 @@ def analyse(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what quantization does to a trained config, tensor by tensor.
+    """Show what quantization does to a trained config.
 
     For each kernel, bias and feature map: the share of codes that are zero, of values that are clipped, and of channels
     that are zero altogether; how many decibels the signal is above the quantization noise, with its own scale mode,

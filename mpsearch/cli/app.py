@@ -152,7 +152,7 @@ def finetune(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train configs for longer and judge them on the test split."""
+    """Train configs longer, judge them on the test split."""
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.tables import finetuned_rows
     from mpsearch.config import parse_alpha
@@ -195,7 +195,7 @@ def demo(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the study.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Search a small CNN on handwritten digits, from start to end.
+    """Search a small CNN on digits, from start to end.
 
     Trains the float model, searches, and compares the best mixed config with uniform ones. Keeps nothing but the float
     model's weights.

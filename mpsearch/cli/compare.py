@@ -22,9 +22,10 @@ def compare(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show studies side by side: their best trials, and the tensors whose quantizers differ between these.
+    """Show studies side by side.
 
-    A study is never looked for in another storage than --storage says.
+    Their best trials, and the tensors whose quantizers differ between these; with --figure all trials. All studies are
+    of one storage.
     """
     from mpsearch.cli.output import GAP, print_json, print_table
     from mpsearch.comparing import compare as compared

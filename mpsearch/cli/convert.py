@@ -8,7 +8,11 @@ import typer
 from mpsearch.cli.common import say
 from mpsearch.cli.options import examples
 
-EXAMPLES = examples("convert-autoqkeras run_config.json", "convert-autoqkeras run_config.json --out mine.py")
+EXAMPLES = examples(
+    "convert-autoqkeras run_config.json",
+    "convert-autoqkeras run_config.json --out mine.py",
+    "convert-autoqkeras run_config.json --out mine.py --force",
+)
 
 
 def convert_autoqkeras(

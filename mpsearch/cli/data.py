@@ -20,7 +20,7 @@ def data(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say which datasets are here, and how to get the others.
+    """Say which datasets are here, and how to get others.
 
     With --download a dataset with a public address is downloaded, compared with its checksum and unpacked. No other
     command downloads anything.

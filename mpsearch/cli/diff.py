@@ -19,7 +19,10 @@ def diff(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show in what two trials differ: metric, costs, and the tensors with other widths or scale modes."""
+    """Show in what two trials differ.
+
+    Metric, costs, and the tensors with other widths or scale modes.
+    """
     from mpsearch.cli.output import GAP, print_json, print_table
     from mpsearch.errors import ConfigError, StudyError
     from mpsearch.study import open_study

@@ -11,7 +11,9 @@ EXAMPLES = examples("doctor", "doctor --storage sqlite:///studies/mine.db", "doc
 
 
 def doctor(storage: Storage = None, as_json: AsJson = False) -> None:
-    """Look whether everything is there that mpsearch needs, and say what to do where it isn't.
+    """Look whether all is there that mpsearch needs.
+
+    Where something isn't, it is said what to do.
 
     Exits with 1 where there is a problem; notes are none.
     """

@@ -66,7 +66,7 @@ def export(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trial's model as files that run without mpsearch.
+    """Write a trial's model as files that run elsewhere.
 
     Each file is run in its own runtime before it is kept, and compared with the searched model: it must decide alike on
     99.5 % of the samples, with a metric at most 0.2 points off. export.json beside the files says what was measured.

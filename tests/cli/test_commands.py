@@ -382,7 +382,7 @@ def test_a_help_fits_80_columns_with_no_line_of_it_cut(mpsearch, monkeypatch, wo
     code, out, _ = mpsearch(*words, "--help")
     assert code == 0
     assert all(len(line) <= 80 for line in out.splitlines())
-    assert "..." not in out.replace("[ARGS]...", "").replace("[TAG]...", "")
+    assert "..." not in out.replace("[ARGS]...", "").replace("[TAG]...", "").replace("{NAMES}...", "")
     assert "\n  Examples:\n    mpsearch " in out
 
 
