@@ -59,7 +59,9 @@ class HungryWorker(SleepingWorker):
                 options["report"](epoch, {"loss": 1.0, "val_accuracy": float(parts[0][epoch]) / 2})
             return SimpleNamespace(seconds=SLEEP, state=[])
 
-        engine = SimpleNamespace(train=allocate, task=SimpleNamespace(training=SimpleNamespace(tensorboard=False)))
+        engine = SimpleNamespace(
+            train=allocate, task=SimpleNamespace(training=SimpleNamespace(tensorboard=False, observe=False))
+        )
         ending, state = self._jobs.train(engine, job, report, self._folder)
         if state is not None:
             save_weights(weights_path(self._folder, job.number), state, job.config)
