@@ -167,8 +167,7 @@ def still(rows: Rows) -> str:
             rule,
             f"{100 * row['test']:.1f}",
             f"{row['after']['snr_db']:.1f}",
-            f"{mean(epoch['moves'] for epoch in row['watched']):.3f}",
-            f"{mean(epoch['returns'] for epoch in row['watched']):.3f}",
+            *(counted(row, name) for name in ("moves", "returns")),
         ]
         for model in MODELS
         for width in (8, 4)
@@ -176,6 +175,12 @@ def still(rows: Rows) -> str:
         for row in chosen(rows, model=model, width=width, rule=rule)
     ]
     return table(["model", "bits", "rule", "test, %", "dB after", "moves", "returns"], lines)
+
+
+def counted(row: dict[str, Any], name: str) -> str:
+    """What was counted in each epoch, mean over epochs."""
+    found = [epoch[name] for epoch in row["watched"] if name in epoch]
+    return f"{mean(found):.3f}" if found else "–"
 
 
 def scratch(rows: Rows) -> str:
