@@ -241,6 +241,8 @@ def _limits(limit: Mapping[str, Any], menus: Mapping[str, str], notes: list[str]
         if any(cap is not None for cap in caps):
             found.append(f"space.caps({{{pattern}: [{', '.join(map(str, caps))}]}})")
         for role, entry in zip(roles, entries, strict=True):
+            if not isinstance(entry, (int, list, tuple)) or isinstance(entry, bool):
+                raise ConfigError(f"`limit.{key}` must have widths or lists of quantizers, but has {entry!r}")
             if isinstance(entry, (list, tuple)):
                 known = [q for text in entry if (q := _quantizer(str(text), f"limit.{key} {role}", notes)) is not None]
                 if known:
@@ -278,6 +280,9 @@ def _goal(goal: Mapping[str, Any], notes: list[str]) -> tuple[list[str], list[st
     if factor:
         lines.append(f"forgiving = ForgivingFactor({', '.join(f'{k}={v!r}' for k, v in factor.items())})")
         names.append("ForgivingFactor")
+    used = {*factor, "config", "ref_bits", "input_bits", "output_bits"}
+    if left := sorted(set(params) - used):
+        notes.append(f"goal.params: {', '.join(left)}: left out; costs take a --profile of the device in their place")
     width = params.get("ref_bits")
     if isinstance(width, int):
         ends = "".join(f", {end}={params[f'{end}_bits']}" for end in ("input", "output") if f"{end}_bits" in params)

@@ -107,7 +107,13 @@ def test_what_has_no_counterpart_is_named():
         "bias": {"quantized_po2(4,8)": 4},
     }
     found = convert(
-        {"quantization_config": config, "goal": {"type": "energy"}, "tune_filters": "layer", "novel": 1}, "x"
+        {
+            "quantization_config": config,
+            "goal": {"type": "energy", "params": {"process": "horowitz"}},
+            "tune_filters": "layer",
+            "novel": 1,
+        },
+        "x",
     )
     said = "\n".join(found.notes)
     for text in (
@@ -118,6 +124,7 @@ def test_what_has_no_counterpart_is_named():
         "--cost energy",
         "tune_filters",
         "novel",
+        "goal.params: process",
     ):
         assert text in said
     assert "bias: no quantizer of its menu exists in mpsearch, so it stays float" in said
@@ -132,6 +139,10 @@ def test_what_has_no_counterpart_is_named():
         ({"quantization_config": {"kernel": {"binary": 1}}}, "no quantizer of `quantization_config` exists"),
         ({"quantization_config": {"kernel": {"quantized_bits(4": 1}}}, "isn't a quantizer"),
         ({"quantization_config": MENUS, "limit": {"Dense": [1, 2]}}, "one, three or four entries"),
+        (
+            {"quantization_config": MENUS, "limit": {"Dense": ["8", 16, 8]}},
+            "widths or lists of quantizers, but has '8'",
+        ),
         ({"quantization_config": MENUS, "limit": 3}, "`limit` must be an object"),
     ],
 )

@@ -62,7 +62,7 @@ TABLE = (
     ("changes",),
     ("aiming",),
     ("surveying",),
-    ("creation", "solving", "importance", "heatmap", "checkup", "comparing"),
+    ("creation", "solving", "importance", "heatmap", "doctor", "comparing"),
     ("probing", "observing"),
     ("runners",),
     ("finetuning",),

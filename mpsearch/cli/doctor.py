@@ -17,9 +17,9 @@ def doctor(storage: Storage = None, as_json: AsJson = False) -> None:
 
     Exits with 1 where there is a problem; notes are none.
     """
-    from mpsearch.checkup import Verdict, checks
     from mpsearch.cli.common import counted
     from mpsearch.cli.output import print_json, print_table
+    from mpsearch.doctor import Verdict, checks
 
     with suppress(Exception):  # what keeps it from starting is one of the checks
         import_tensorflow()

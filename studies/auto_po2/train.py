@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "curves.json"
-SPACES = {"resnet8": "resnet8", "mbv1": "mbv1"}
+SPACES = ("resnet8", "mbv1")
 WIDTHS = (16, 8, 4)
 
 
@@ -123,21 +123,19 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     """One training, as plain data."""
     import numpy as np
 
-    from mpsearch.analysis.tensors import snr_db
-    from mpsearch.network.codes import weight_codes_of, weight_sites
     from mpsearch.observing import Observer
     from mpsearch.searching.engine import Engine
     from mpsearch.spacefile import find_space_file, load_space_file
 
     started = time.perf_counter()
-    file = load_space_file(find_space_file(str(HERE.parents[1] / "spaces" / f"{SPACES[run.model]}.py")))
+    file = load_space_file(find_space_file(str(HERE.parents[1] / "spaces" / f"{run.model}.py")))
     recipe = replace(file.task.training, epochs=6)
     recipe = replace(recipe, learning_rate=recipe.learning_rate * run.rate)
     if small:
         recipe = replace(recipe, epochs=1, subset=128)
     task = replace(file.task, training=recipe)
     data = data_of(run.model, task.data)
-    engine = Engine(replace(file, task=task, space=space_of(run, file, data)), data=data)
+    engine = Engine(replace(file, task=task, space=space_of(run, file)), data=data)
     if run.pixels != 1:
         enlarge(engine, float(run.pixels))
     if not run.l2:
@@ -146,9 +144,9 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
     engine.network.set_config(config)
     observer = Observer(engine, config, recipe)
     untrained = engine.session(recipe).evaluate(engine.data, engine.data.validation, further=False)[task.metric]
-    before = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
+    before = quality(engine.network, config)
     outcome = engine.train(config, run.seed, recipe, callbacks=[observer])
-    after = quality(engine, config, weight_codes_of, weight_sites, snr_db, np)
+    after = quality(engine.network, config)
     engine.network.load_state(outcome.state)
     judged = engine.data.validation if small else engine.data.test
     test = engine.session(recipe).evaluate(engine.data, judged, further=False)[task.metric]
@@ -189,7 +187,7 @@ def data_of(model: str, load: Any) -> Any:
     return _DATA[model]
 
 
-def space_of(run: Run, file: Any, data: Any) -> Any:
+def space_of(run: Run, file: Any) -> Any:
     """A space of one config: flat, or widths drawn for each layer as a search would give them."""
     sys.path.insert(0, str(HERE))
     from variants import VARIANTS
@@ -238,9 +236,13 @@ def without_l2(model: Any) -> None:
             variable.regularizer = None
 
 
-def quality(engine: Any, config: Any, weight_codes_of: Any, weight_sites: Any, snr_db: Any, np: Any) -> dict[str, Any]:
+def quality(network: Any, config: Any) -> dict[str, Any]:
     """Zeros and SNR of all kernels together, for the present weights."""
-    network = engine.network
+    import numpy as np
+
+    from mpsearch.analysis.tensors import snr_db
+    from mpsearch.network.codes import weight_codes_of, weight_sites
+
     codes = weight_codes_of(network, config)
     kernels = {site.name for site in network.facts.sites if site.role == "kernel"}
     values = {site: np.asarray(w.of(layer.inner).numpy()) for site, (layer, w) in weight_sites(network).items()}

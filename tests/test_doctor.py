@@ -2,8 +2,8 @@
 
 import pytest
 
-from mpsearch import checkup
-from mpsearch.checkup import Verdict, checks
+from mpsearch import doctor
+from mpsearch.doctor import Verdict, checks
 
 
 def found(name, storage=None):
@@ -27,13 +27,13 @@ def test_a_sound_installation_has_no_problem(folder):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(checkup, "PACKAGES", ("keras", "no-such-package"))
+    monkeypatch.setattr(doctor, "PACKAGES", ("keras", "no-such-package"))
     check = found("no-such-package")
     assert (check.verdict, check.remedy) == (Verdict.PROBLEM, "pip install no-such-package")
 
 
 def test_extras_that_are_missing_are_no_problem(monkeypatch):
-    monkeypatch.setattr(checkup, "EXTRAS", {"here": ("json", "texts"), "gone": ("no_such_module", "dreams")})
+    monkeypatch.setattr(doctor, "EXTRAS", {"here": ("json", "texts"), "gone": ("no_such_module", "dreams")})
     check = found("extras")
     assert (check.verdict, check.found) == (Verdict.NOTE, "here")
     assert check.remedy.endswith("gone (dreams)")
@@ -57,7 +57,7 @@ def test_a_cache_that_can_t_be_written(monkeypatch, folder):
 
 
 def test_a_full_disk(monkeypatch):
-    monkeypatch.setattr(checkup, "LEAST_DISK", 1e30)
+    monkeypatch.setattr(doctor, "LEAST_DISK", 1e30)
     assert found("cache folder").verdict is Verdict.PROBLEM
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_storage(folder):
 
 
 def test_threads_that_are_held_back(monkeypatch):
-    monkeypatch.setattr(checkup.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     check = found("processors")
     assert check.verdict is Verdict.NOTE
@@ -85,5 +85,5 @@ def test_a_backend_that_mpsearch_can_t_use(monkeypatch):
 
 
 def test_a_python_that_is_too_old(monkeypatch):
-    monkeypatch.setattr(checkup, "PYTHONS", ((3, 99), (3, 100)))
+    monkeypatch.setattr(doctor, "PYTHONS", ((3, 99), (3, 100)))
     assert "3.99 to 3.100" in found("Python").remedy
