@@ -116,15 +116,16 @@ def causes(rows: Rows) -> str:
 
 
 def flat(rows: Rows) -> str:
-    """Flat configs of folded float weights whose kernels are large, biases of 16 bits."""
+    """Flat configs of folded float weights whose kernels are large, biases of 16 bits, with and without L2."""
     lines = [
-        [model, f"{width}", rule, *cells(row)]
+        [model, f"{width}", rule, *cells(row), *(f"{100 * other['test']:.1f}" for other in without)]
         for model in MODELS
         for width in (16, 8, 4)
         for rule in MAIN
         for row in chosen(rows, model=model, width=width, rule=rule)
+        for without in (chosen(rows, model=model, width=width, rule=rule, l2=False),)
     ]
-    return table(["model", "bits", "rule", *HEADS], lines)
+    return table(["model", "bits", "rule", *HEADS, "without L2: test, %"], lines)
 
 
 def cure(rows: Rows) -> str:

@@ -58,6 +58,7 @@ def plan() -> list[Run]:
     # what powers of two cost otherwise
     found += [Run(model, rule, width) for model in SPACES for width in WIDTHS for rule in main]
     found += [Run(m, r, w, seed=seed) for m in SPACES for w in WIDTHS for r in ("auto", "auto_po2") for seed in (1, 2)]
+    found += [Run(model, rule, width, l2=False) for model in SPACES for width in WIDTHS for rule in main]
     still = ("auto_po2, 10 % hysteresis", "auto_po2, frozen", "auto_po2, twice the scale", "auto_po2, half the scale")
     found += [Run(model, rule, width) for model in SPACES for width in (4, 8) for rule in still]
     return found
