@@ -28,6 +28,7 @@ from mpsearch.data import Data
 from mpsearch.errors import ConfigError, MissingPackageError, StudyError
 from mpsearch.export.exporting import Exported, export
 from mpsearch.export.exporting import Options as ExportOptions
+from mpsearch.export.folders import remember_export
 from mpsearch.export.formats import parse_formats
 from mpsearch.finetuning import FineTuned, finetune, kept_weights
 from mpsearch.floatmodel import float_model
@@ -37,11 +38,15 @@ from mpsearch.methods import AUTO, Value, usual_pruner
 from mpsearch.network.calibration import CALIBRATION_SAMPLES
 from mpsearch.objective import ForgivingFactor
 from mpsearch.objects import file_of, task_of
+from mpsearch.pages import write_page
 from mpsearch.probing import prepare, probe
 from mpsearch.progress import EpochProgress, RunProgress
 from mpsearch.queueing import config_from_mapping
 from mpsearch.ranking import Candidate, ranked
 from mpsearch.records import TrialRecord
+from mpsearch.report.document import document
+from mpsearch.report.evaluating import evaluate as evaluate_trial
+from mpsearch.report.gathering import gather
 from mpsearch.runners.inprocess import run
 from mpsearch.runners.leftovers import settle
 from mpsearch.runners.limits import Limits, parse_duration
@@ -428,6 +433,33 @@ class Search:
         report = EpochProgress("training again", self.file.task.training.epochs, self._quiet)
         return analyse_trial(self.study, record, lambda: self.engine(BOTH), train, changed, samples, report)
 
+    def report(
+        self, file: str | Path | None = None, trial: int | None = None, evaluate: bool = False, others: int = 4
+    ) -> Path:
+        """Write the study as a page to look at and to send: one HTML file that needs no network.
+
+        Args:
+            file: an .html file; None: `NAME.html`.
+            trial: number of the trial to report on; None: the best.
+            evaluate: whether to evaluate that trial first, for its confusion matrix and its tensors' noise.
+            others: how many other configs are shown beside it.
+
+        Returns:
+            The file.
+
+        Raises:
+            StudyError: there is no complete trial, or no weights of it are kept.
+            ConfigError: the file can't be written.
+        """
+        path = Path(file or f"{self.study.name}.html")
+        facts = self.study.facts or self.engine().network.facts
+        found = gather(self.study, self.file, facts, trial, others=others)
+        if evaluate:
+            evaluate_trial(self.study, self.study.record(found.best), lambda: self.engine(BOTH))
+            found = gather(self.study, self.file, facts, trial, others=others)
+        write_page(document(found), path)
+        return path
+
     def export(
         self,
         folder: str | Path,
@@ -464,9 +496,10 @@ class Search:
         about = {"study": self.study.name, "trial": record.number, "weights": weights}
         options = options or ExportOptions()
         options = replace(options, force=options.force or force)
-        return export(
-            engine, config, Path(folder), chosen, about, options, (lambda line: None) if self._quiet else print
-        )
+        report = (lambda line: None) if self._quiet else print
+        files = export(engine, config, Path(folder), chosen, about, options, report)
+        remember_export(self.study.folder, Path(folder))
+        return files
 
     def _chosen(self, trial: int | None) -> TrialRecord:
         return self.best if trial is None else self.study.record(trial)

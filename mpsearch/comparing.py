@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mpsearch.costs.sizes import NAMED
 from mpsearch.errors import ConfigError
 from mpsearch.front import nondominated
+from mpsearch.pages import COLORS, SYMBOLS, Figure, Section, axis_title, figure_of, page, write_page
 from mpsearch.records import State, TrialRecord
 from mpsearch.study import Study
 
 BITS = "total_bits"
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,8 @@ def write_fronts(sides: Sequence[Side], cost: str, file: Path) -> None:
     Raises:
         ConfigError: the file can't be written, or isn't an .html.
     """
-    import plotly.graph_objects as go
-
-    if file.suffix != ".html":
-        raise ConfigError(f"the figure is written as an .html file, but got {file}")
-    figure = go.Figure()
+    unit = NAMED.get(cost, "")
+    figure = figure_of([], 560, axis_title(cost, unit), sides[0].metric)
     for number, side in enumerate(sides):
         color, symbol = COLORS[number % len(COLORS)], SYMBOLS[number % len(SYMBOLS)]
         figure.add_scatter(
@@ -114,14 +111,4 @@ def write_fronts(sides: Sequence[Side], cost: str, file: Path) -> None:
             line={"color": color, "shape": "hv"},
             hoverinfo="skip",
         )
-    figure.update_layout(
-        title="Studies compared",
-        xaxis={"title": cost.replace("_", " ")},
-        yaxis={"title": sides[0].metric},
-        template="plotly_white",
-        height=560,
-    )
-    try:
-        figure.write_html(file, include_plotlyjs=True, full_html=True)
-    except OSError as error:
-        raise ConfigError(f"can't write {file}: {error.strerror or error}") from error
+    write_page(page("Studies compared", [Section("", [Figure("fronts", figure)])]), file)

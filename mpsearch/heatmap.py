@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mpsearch.errors import ConfigError
+from mpsearch.pages import ORANGE, SCALE, Figure, Section, figure_of, page, write_page
 from mpsearch.sensitivities import Sensitivity
 
 LEAST = 1e-9  # a divergence that counts as none
+LEAST_PIXELS = 560  # of the heat map's width, below which it is scrolled
 
 
 def heatmap_data(rows: Sequence[Sensitivity]) -> dict[str, Any]:
@@ -23,41 +24,51 @@ def heatmap_data(rows: Sequence[Sensitivity]) -> dict[str, Any]:
     }
 
 
+def draw_heatmap(rows: Sequence[Sensitivity], chosen: Sequence[str | None] = ()) -> Any:
+    """The heat map: tensors in network order downwards, specs across, divergences as colours in powers of ten.
+
+    Args:
+        rows: the sensitivities.
+        chosen: of each tensor the spec to be framed, as text; None: none.
+    """
+    import plotly.graph_objects as go
+
+    data = heatmap_data(rows)
+    logs = [[None if d is None else float(np.log10(max(d, LEAST))) for d in row] for row in data["divergences"]]
+    texts = [["" if d is None else f"{d:.1e}" if d > LEAST else "0" for d in row] for row in data["divergences"]]
+    heat = go.Heatmap(
+        x=data["specs"],
+        y=data["tensors"],
+        z=logs,
+        text=texts,
+        texttemplate="%{text}",
+        hovertemplate="%{y} at %{x}: %{text}<extra></extra>",
+        hoverongaps=False,
+        colorscale=SCALE,
+        colorbar={"title": {"text": "divergence,<br>10^"}},
+        xgap=3,
+        ygap=1,
+    )
+    drawn = figure_of(
+        [heat],
+        160 + 22 * len(rows),
+        xaxis={"type": "category", "title": {"text": "width in bits, and scale mode"}, "showgrid": False},
+        yaxis={"autorange": "reversed", "type": "category", "dtick": 1, "showgrid": False},
+    )
+    for row, spec in enumerate(chosen):
+        if spec is not None:
+            column = data["specs"].index(spec)
+            frame = {"color": ORANGE, "width": 3}
+            drawn.add_shape(x0=column - 0.48, x1=column + 0.48, y0=row - 0.46, y1=row + 0.46, line=frame)
+    return drawn
+
+
 def write_heatmap(rows: Sequence[Sensitivity], title: str, file: Path) -> None:
-    """Write the heat map: tensors in network order downwards, specs across, divergences as colours in powers of ten.
+    """Write the heat map as a page.
 
     Raises:
         ConfigError: the file can't be written, or isn't an .html.
     """
-    import plotly.graph_objects as go
-
-    if file.suffix != ".html":
-        raise ConfigError(f"the figure is written as an .html file, but got {file}")
-    data = heatmap_data(rows)
-    logs = [[None if d is None else float(np.log10(max(d, LEAST))) for d in row] for row in data["divergences"]]
-    texts = [["" if d is None else f"{d:.1e}" if d > LEAST else "0" for d in row] for row in data["divergences"]]
-    figure = go.Figure(
-        go.Heatmap(
-            x=data["specs"],
-            y=data["tensors"],
-            z=logs,
-            text=texts,
-            texttemplate="%{text}",
-            hovertemplate="%{y} at %{x}: %{text}<extra></extra>",
-            colorscale="Cividis",
-            colorbar={"title": "divergence, 10^"},
-            xgap=2,
-            ygap=1,
-        )
-    )
-    figure.update_layout(
-        title=title,
-        xaxis={"title": "width in bits, and scale mode", "side": "top", "type": "category"},
-        yaxis={"title": "tensor, in network order", "autorange": "reversed", "automargin": True},
-        height=max(360, 140 + 20 * len(rows)),
-        template="plotly_white",
-    )
-    try:
-        figure.write_html(file, include_plotlyjs=True, full_html=True)
-    except OSError as error:
-        raise ConfigError(f"can't write {file}: {error.strerror or error}") from error
+    caption = "How far each width of each tensor alone moves the outputs, all others being wide."
+    figure = Figure("sensitivity", draw_heatmap(rows), caption, LEAST_PIXELS)
+    write_page(page(title, [Section("", [figure])]), file)

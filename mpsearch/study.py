@@ -253,6 +253,18 @@ class Study(Trials):
         """Optuna's view of all trials, in order of their numbers; not to be changed."""
         return self._trials()
 
+    def times(self) -> dict[int, dict[str, str]]:
+        """When trials `began` and `ended`, by their numbers, ISO 8601, UTC; those that have begun."""
+        return {
+            trial.number: {
+                name: when.astimezone(datetime.UTC).isoformat(timespec="seconds")
+                for name, when in (("began", trial.datetime_start), ("ended", trial.datetime_complete))
+                if when is not None
+            }
+            for trial in self._trials()
+            if trial.datetime_start is not None
+        }
+
     def add_frozen(self, trial: FrozenTrial) -> None:
         """Add a trial as it was in another study; it gets the next number."""
         self._study.add_trial(trial)

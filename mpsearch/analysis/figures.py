@@ -1,6 +1,5 @@
 """The figures of an analysis, a page to look at in a browser."""
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ import numpy as np
 
 from mpsearch.analysis.analysing import Analysis
 from mpsearch.config import Role
-from mpsearch.errors import ConfigError
 from mpsearch.observing import Observed
+from mpsearch.pages import BLUE, GREY, ORANGE, SCALE, Figure, Section, figure_of, page, write_page
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito, told apart whatever one's colour vision
 SPAN = 31
 """Bins of the page's histograms on each side of zero."""
+MOVES = "What auto_po2 on one tensor alone moves the outputs, all others auto: the longest gain most from staying auto"
 
 
 def noise_data(analysis: Analysis) -> dict[str, Any]:
@@ -76,47 +75,29 @@ def write_figures(analysis: Analysis, title: str, file: Path) -> None:
     Raises:
         ConfigError: the file can't be written.
     """
-    drawn = [_noise(analysis), _moves(analysis), _shares(analysis), _histograms(analysis)]
+    parts: list[str | Figure] = []
+
+    def add(name: str, heading: str, drawn: Any) -> None:
+        parts.extend((f"<h3>{heading}</h3>", Figure(name, drawn)))
+
+    add("noise", "Signal above quantization noise", _noise(analysis))
+    add("moves", MOVES, _moves(analysis))
+    add("shares", "Zeros and clipping", _shares(analysis))
+    add("codes", "Codes of kernels and biases", _histograms(analysis))
     for name, what, logarithmic in (
-        ("update", "mean change of a weight in the epoch", True),
-        ("gradient", "norm of the loss's gradient", True),
-        ("zeros", "share of codes that are zero", False),
-        ("returns", "ways back of a scale in the epoch: oscillation", False),
+        ("update", "Mean change of a weight in the epoch", True),
+        ("gradient", "Norm of the loss's gradient", True),
+        ("zeros", "Share of codes that are zero", False),
+        ("returns", "Ways back of a scale in the epoch: oscillation", False),
     ):
         if analysis.epochs:
-            drawn.append(_epochs(analysis, name, what, logarithmic))
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
-        for number, figure in enumerate(drawn)
-    ]
-    page = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width"></head>'
-        f'<body style="font-family: sans-serif; margin: 1em"><h1 style="font-size: 1.2em">{html.escape(title)}</h1>'
-        + "".join(parts)
-        + "</body></html>"
-    )
-    try:
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"can't write {file}: {error.strerror or error}") from error
+            add(name, what, _epochs(analysis, name, logarithmic))
+    write_page(page(title, [Section("", parts)]), file)
 
 
-def _figure(traces: Sequence[Any], title: str, height: int, x: str = "", **layout: Any) -> Any:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(traces)
-    figure.update_layout(
-        title=title,
-        template="plotly_white",
-        height=height,
-        xaxis={"title": x},
-        yaxis={"autorange": "reversed", "automargin": True, "type": "category", "dtick": 1},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"t": 90},
-        **layout,
-    )
-    return figure
+def _figure(traces: Sequence[Any], height: int, x: str = "", **layout: Any) -> Any:
+    rows = {"autorange": "reversed", "type": "category", "dtick": 1}
+    return figure_of(traces, height, x, yaxis=rows, **layout)
 
 
 def _tall(count: int, each: int = 16) -> int:
@@ -137,12 +118,12 @@ def _noise(analysis: Analysis) -> Any:
             hovertemplate="%{y}: %{x:.1f} dB<extra>" + name + "</extra>",
         )
         for key, name, symbol, size, color in (
-            ("own", "as searched", "circle-open", 12, "#555555"),
+            ("own", "as searched", "circle-open", 12, GREY),
             ("auto", "auto", "circle", 7, BLUE),
             ("auto_po2", "auto_po2", "diamond", 7, ORANGE),
         )
     ]
-    return _figure(traces, "Signal above quantization noise", _tall(len(data["sites"])), "decibels")
+    return _figure(traces, _tall(len(data["sites"])), "decibels")
 
 
 def _moves(analysis: Analysis) -> Any:
@@ -156,10 +137,7 @@ def _moves(analysis: Analysis) -> Any:
         marker={"color": ORANGE},
         hovertemplate="%{y}: %{x:.3g} thousandths<extra></extra>",
     )
-    title = (
-        "What auto_po2 on one tensor alone moves the outputs, all others auto: the longest gain most from staying auto"
-    )
-    return _figure([bars], title, _tall(len(data["sites"])), "thousandths")
+    return _figure([bars], _tall(len(data["sites"])), "thousandths")
 
 
 def _shares(analysis: Analysis) -> Any:
@@ -177,7 +155,7 @@ def _shares(analysis: Analysis) -> Any:
         )
         for key, name, color in (("zeros", "zero codes", BLUE), ("clipped", "clipped values", ORANGE))
     ]
-    return _figure(traces, "Zeros and clipping", _tall(len(data["sites"]), 24), "per cent", barmode="group")
+    return _figure(traces, _tall(len(data["sites"]), 24), "per cent", barmode="group")
 
 
 def _histograms(analysis: Analysis) -> Any:
@@ -191,14 +169,14 @@ def _histograms(analysis: Analysis) -> Any:
         z=logs,
         text=[["" if share is None else f"{share:.2%}" for share in line] for line in data["shares"]],
         hovertemplate="%{y} at %{x:.2f} of the largest code: %{text}<extra></extra>",
-        colorscale="Cividis",
+        colorscale=SCALE,
         colorbar={"title": "share, 10^"},
         ygap=1,
     )
-    return _figure([heat], "Codes of kernels and biases", _tall(len(data["sites"])), "code / largest code")
+    return _figure([heat], _tall(len(data["sites"])), "code / largest code")
 
 
-def _epochs(analysis: Analysis, name: str, what: str, logarithmic: bool) -> Any:
+def _epochs(analysis: Analysis, name: str, logarithmic: bool) -> Any:
     import plotly.graph_objects as go
 
     data = epochs_data(analysis.epochs, name)
@@ -210,10 +188,10 @@ def _epochs(analysis: Analysis, name: str, what: str, logarithmic: bool) -> Any:
         z=shown,
         text=[[f"{value:.3g}" for value in line] for line in values],
         hovertemplate="%{y}, epoch %{x}: %{text}<extra></extra>",
-        colorscale="Cividis",
+        colorscale=SCALE,
         colorbar={"title": "10^" if logarithmic else ""},
         zmin=None if logarithmic else 0.0,
         zmax=None if logarithmic else max([1.0, *(value for line in values for value in line)]),
         ygap=1,
     )
-    return _figure([heat], what[0].upper() + what[1:], _tall(len(data["sites"])), "epoch")
+    return _figure([heat], _tall(len(data["sites"])), "epoch")

@@ -10,7 +10,7 @@ from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName
 from mpsearch.cli.silence import import_tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mpsearch.analysis.analysing import Analysis
     from mpsearch.records import TrialRecord
@@ -55,8 +55,6 @@ def analyse(
     layers that gain from staying auto. Where the training was watched, with --train or Training(observe=True), also
     what each epoch did: updates that vanish or explode, gradients, scales that oscillate.
     """
-    import time
-
     from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json
     from mpsearch.config import parse_alpha
@@ -74,19 +72,13 @@ def analyse(
     from mpsearch.progress import EpochProgress
 
     silent = quiet or as_json
-    told = [time.monotonic()]
 
     def engine() -> "Engine":
         return open_engine(opened, silent, accept_change, BOTH)
 
-    def tell(number: int, count: int) -> None:
-        if not silent and time.monotonic() - told[0] > PAUSE:
-            told[0] = time.monotonic()
-            say(f"{number}/{count} tensors")
-
     epochs = space_file_of(opened).task.training.epochs
     report = EpochProgress("training again", epochs, silent)
-    found = analyse_trial(opened, record, engine, train, changed, samples, report, tell)
+    found = analyse_trial(opened, record, engine, train, changed, samples, report, told(silent))
     title = f"{name}, trial {record.number}, {found.weights}" + ("" if train else " weights")
     if figure is not None:
         from mpsearch.analysis.figures import write_figures
@@ -97,6 +89,20 @@ def analyse(
         print_json({"study": name, **found.to_json()})
     else:
         _print(found.analysis, title, name, record)
+
+
+def told(quiet: bool) -> "Callable[[int, int], None]":
+    """What tells a user how many tensors are measured: a line every few seconds."""
+    import time
+
+    last = [time.monotonic()]
+
+    def tell(number: int, count: int) -> None:
+        if not quiet and time.monotonic() - last[0] > PAUSE:
+            last[0] = time.monotonic()
+            say(f"{number}/{count} tensors")
+
+    return tell
 
 
 def _print(analysis: "Analysis", title: str, name: str, record: "TrialRecord") -> None:

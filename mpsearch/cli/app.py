@@ -15,6 +15,7 @@ from mpsearch.cli import data as data_command
 from mpsearch.cli import doctor as doctor_command
 from mpsearch.cli import export as export_commands
 from mpsearch.cli import predict as predict_commands
+from mpsearch.cli import report as report_command
 from mpsearch.cli import sensitivity as sensitivity_commands
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
@@ -186,6 +187,7 @@ def finetune(
 
 app.command(epilog=analyse_commands.EXAMPLES)(analyse_commands.analyse)
 app.command(epilog=export_commands.EXAMPLES)(export_commands.export)
+app.command(epilog=report_command.EXAMPLES)(report_command.report)
 app.command(epilog=predict_commands.EXAMPLES)(predict_commands.run)
 
 

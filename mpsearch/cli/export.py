@@ -83,6 +83,7 @@ def export(
     import_tensorflow()
     from mpsearch.export.exporting import Options
     from mpsearch.export.exporting import export as write
+    from mpsearch.export.folders import remember_export
     from mpsearch.finetuning import finetunings, kept_weights
 
     kept = [(record, *kept_weights(opened, record, changed)) for record in chosen]
@@ -96,6 +97,7 @@ def export(
         about = {"study": name, "trial": record.number, "weights": weights}
         report = (lambda line: None) if quiet or as_json else say
         files = write(engine, config, folder, formats, about, options, report)
+        remember_export(opened.folder, folder)
         results.extend({**about, **file.to_json()} for file in files)
         if as_json:
             continue

@@ -17,6 +17,7 @@ from mpsearch.costs.flash import FlashBytes
 from mpsearch.errors import ConfigError, ExportError
 from mpsearch.export.aligned_biases import with_aligned_biases
 from mpsearch.export.building import program_of
+from mpsearch.export.folders import ABOUT
 from mpsearch.export.formats import FORMATS, Format
 from mpsearch.export.runtime import Runtime
 from mpsearch.export.verifying import LEAST_AGREEMENT, SAMPLES, Comparison, Layer, Searched
@@ -27,7 +28,6 @@ MOST_OFF = 0.02
 """By which a file's payload may differ from the flash cost, relative to it."""
 LEAST_SAMPLES = 50
 """Of fewer one that differs says nothing, unless the validation split has no more."""
-ABOUT = "export.json"
 
 
 @dataclass(frozen=True)

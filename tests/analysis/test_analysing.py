@@ -135,7 +135,7 @@ def test_the_page_needs_no_network(trained, tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert "<title>tiny &lt;b&gt;</title>" in text
     assert not re.search(r"<(script|link)[^>]*(src|href)=", text)
-    assert text.count("plotly-graph-div") == 8
+    assert text.count('class="plotly-graph-div"') == 8
 
 
 @pytest.mark.parametrize(

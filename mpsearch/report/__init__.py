@@ -1,0 +1,1 @@
+"""Reports of studies: plain data, figures of it, and the page, Markdown text and pictures that show them."""
