@@ -243,3 +243,40 @@ def test_one_trials_config_is_repeated(mpsearch, mine):
     assert (code, "no trial 7" in err, "loading" in err) == (1, True, False)
     code, out, _ = mpsearch("study", "repeat", "mine", "--trial", "0", "--repeats", "1", "--json")
     assert (code, [(c["number"], len(c["scores"])) for c in json.loads(out)]) == (0, [(0, 2)])
+
+
+def test_a_study_is_reported(mpsearch, mine, tmp_path):
+    code, out, err = mpsearch("report", "mine", "--summary", "mine.md")
+    assert (code, "written: mine.md" in err) == (0, True), err
+    assert "has accuracy" in out.splitlines()[0]
+    assert "written: mine.html" in out
+    assert "<h1>mine: " in Path("mine.html").read_text()
+    assert out.splitlines()[0] in Path("mine.md").read_text()
+    code, data, err = mpsearch("report", "mine", "--json", "--cost", "flash", "--trial", "0")
+    assert (code, err) == (0, "")
+    Path("data.json").write_text(data)
+    assert (json.loads(data)["axis"], json.loads(data)["best"]) == ("flash", 0)
+    code, out, _ = mpsearch("report", "data.json", "--out", "deep/page.html")
+    assert (code, "of flash" in out) == (0, True)
+    assert Path("deep/page.html").stat().st_size > 1_000_000, "Plotly is in it"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.json",), "can't read nothing.json"),
+        (("bad.json",), "bad.json isn't JSON"),
+        (("other.json",), "isn't the data of a report"),
+        (("other.json", "--evaluate"), "gathered already"),
+        (("mine", "--out", "page.pdf"), ".html"),
+        (("mine", "--trial", "99"), "no trial 99"),
+        (("mine", "--cost", "weight"), "weight"),
+        (("mine", "--pictures", "p", "--picture-format", "gif"), "svg or png"),
+    ],
+)
+def test_reports_that_cannot_be(mpsearch, mine, words, said):
+    Path("bad.json").write_text("{")
+    Path("other.json").write_text("[]")
+    code, _, err = mpsearch("report", *words)
+    assert code == 1
+    assert said in err.splitlines()[-1]
