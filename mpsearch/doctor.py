@@ -23,6 +23,7 @@ PACKAGES = ("keras", "tensorflow", "qkeras-v3", "optuna", "numpy", "onnx", "onnx
 EXTRAS = {
     "audio": ("librosa", "datasets of recordings"),
     "camera": ("cv2", "run --camera"),
+    "dashboard": ("optuna_dashboard", "dashboard NAME"),
     "gp": ("torch", "the sampler gp"),
     "jax": ("jax", "training with JAX"),
     "litert": ("ai_edge_litert", "LiteRT files"),

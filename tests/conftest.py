@@ -37,9 +37,9 @@ hypothesis.settings.load_profile("mpsearch")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, turn a skip for want of shared data, a database, Ray or rights into a failure."""
+    """In CI, turn a skip for want of shared data, a database, Ray, a browser or rights into a failure."""
     report = yield
-    wanted = ("MPSEARCH_DATA", "PostgreSQL", "MariaDB", "ray", "only root")
+    wanted = ("MPSEARCH_DATA", "PostgreSQL", "MariaDB", "ray", "Chromium", "only root")
     if report.skipped and os.environ.get("CI") and any(name in str(report.longrepr) for name in wanted):
         report.outcome = "failed"
         report.longrepr = f"must not skip where CI is set: {call.excinfo.value if call.excinfo else report.longrepr}"

@@ -69,7 +69,7 @@ TABLE = (
     ("baselines", "analysis", "export"),
     ("report",),
     ("models", "datasets"),
-    ("prediction",),
+    ("prediction", "dashboard"),
     ("progress",),
     ("objects",),
     ("cli", "api"),

@@ -11,6 +11,7 @@ from mpsearch.cli import analyse as analyse_commands
 from mpsearch.cli import baselines, running, upkeep
 from mpsearch.cli import compare as compare_command
 from mpsearch.cli import convert as convert_command
+from mpsearch.cli import dashboard as dashboard_command
 from mpsearch.cli import data as data_command
 from mpsearch.cli import doctor as doctor_command
 from mpsearch.cli import export as export_commands
@@ -92,6 +93,7 @@ app.command(epilog=baselines.EXAMPLES)(baselines.baselines)
 app.command(epilog=sensitivity_commands.EXAMPLES)(sensitivity_commands.sensitivity)
 app.command(epilog=sensitivity_commands.SOLVE_EXAMPLES)(sensitivity_commands.solve)
 app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
+app.command(epilog=dashboard_command.EXAMPLES)(dashboard_command.dashboard)
 app.command(epilog=data_command.EXAMPLES)(data_command.data)
 app.command("convert-autoqkeras", epilog=convert_command.EXAMPLES)(convert_command.convert_autoqkeras)
 app.command(epilog=doctor_command.EXAMPLES)(doctor_command.doctor)
