@@ -12,6 +12,7 @@ from mpsearch.front import nondominated
 from mpsearch.pages import COLORS, SYMBOLS, Figure, Section, axis_title, figure_of, page, write_page
 from mpsearch.records import State, TrialRecord
 from mpsearch.study import Study
+from mpsearch.suggestions import suggestion
 
 BITS = "total_bits"
 
@@ -62,7 +63,7 @@ def _side(study: Study, cost: str) -> Side:
     if lacking:
         raise ConfigError(
             f"the trials of `{study.name}` have no cost {cost}; they have {', '.join(complete[0].costs)}: give another "
-            "--cost"
+            f"--cost{suggestion(cost, complete[0].costs, before='; ')}"
         )
     points = tuple((record.costs[cost], float(record.metric or 0.0), record.number) for record in complete)
     values = np.array([(price, -metric) for price, metric, _ in points]).reshape(-1, 2)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from mpsearch.errors import ConfigError
+from mpsearch.suggestions import suggestion
 
 MIN_BITS, MAX_BITS = 2, 32
 FLOAT_BITS = 32
@@ -221,6 +222,7 @@ def parse_alpha(value: str) -> Alpha:
     except ValueError:
         raise ConfigError(
             f"a scale mode must be one of {', '.join(a.value for a in Alpha)}, but got {value!r}"
+            f"{suggestion(str(value), [a.value for a in Alpha], before='; ')}"
         ) from None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mpsearch.errors import ConfigError
+from mpsearch.suggestions import suggestion
 
 Value = bool | int | float | str
 
@@ -131,12 +132,14 @@ def check_method(what: str, name: str, known: Mapping[str, Method], options: Map
         ConfigError: there is no such method, it has no such option, or the option's value is of another type.
     """
     if name not in known:
-        raise ConfigError(f"a {what} must be one of {', '.join(known)}, but got {name!r}")
+        close = suggestion(name, known, before="; ")
+        raise ConfigError(f"a {what} must be one of {', '.join(known)}, but got {name!r}{close}")
     takes = known[name].options
     for key, value in options.items():
         if key not in takes:
             found = ", ".join(f"{option} ({_kind(kind)})" for option, kind in takes.items())
-            raise ConfigError(f"the {what} {name} takes {found or 'no options'}, but got {key}={value}")
+            close = suggestion(key, takes, before="; ")
+            raise ConfigError(f"the {what} {name} takes {found or 'no options'}, but got {key}={value}{close}")
         kind = takes[key]
         right = value in kind if isinstance(kind, tuple) else type(value) is kind or (kind, type(value)) == (float, int)
         if not right:

@@ -1,6 +1,5 @@
 """Space files: Python files that define a `task` and a `space`."""
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from mpsearch.errors import DataMissingError, MpsearchError, SpaceError
 from mpsearch.goal import Goal
 from mpsearch.objective import ForgivingFactor
 from mpsearch.space import Multiplier, Space
+from mpsearch.suggestions import suggestion
 from mpsearch.task import Task
 
 NAMES: dict[str, type] = {"task": Task, "space": Space, "forgiving": ForgivingFactor, "reference": ReferenceBits}
@@ -87,8 +87,7 @@ def find_space_file(name: str) -> Path:
     if Path(name).is_dir():
         raise DataMissingError(f"`{name}` is a folder, but a space file is one Python file: name the file in it")
     known = sorted({path.name for folder in places for path in folder.glob("*.py") if folder != Path()})
-    close = difflib.get_close_matches(names[-1], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"ready ones: {', '.join(known) or 'none'}"
+    hint = suggestion(names[-1], known) or f"ready ones: {', '.join(known) or 'none'}"
     looked = ", ".join(str(place / names[-1]) for place in places)
     raise DataMissingError(f"there is no space file `{name}` (looked for {looked}); {hint}")
 

@@ -38,6 +38,8 @@ __all__ = [
     "shown",
 ]
 
+VERBOSE = "MPSEARCH_VERBOSE"
+"""The variable by which libraries' messages are shown."""
 FIRST_PATIENCE = 30.0  # seconds that a process waits for a storage that it has never reached
 MAKING_ATTEMPTS = 5  # at making the tables of an empty database that others make as well
 BUSY_SECONDS = 60  # that a process waits for others that write to the same SQLite file
@@ -80,7 +82,8 @@ def open_storage(
         StudyError: it can't be opened, its driver isn't installed, it forgets everything when the process ends, or
             it isn't there.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not os.environ.get(VERBOSE):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
     address = parse_address(url)
     key = (os.getpid(), address.url)
     if key in _shared and not fresh:

@@ -1,7 +1,6 @@
 """Studies: trial records and where they come from, in an Optuna storage."""
 
 import datetime
-import difflib
 import json
 import re
 import secrets
@@ -26,6 +25,7 @@ from mpsearch.provenance import FORMAT, Provenance, format_refusal
 from mpsearch.records import TrialRecord
 from mpsearch.searching.samplers import make_pruner, make_sampler
 from mpsearch.storages import open_storage, runs_folder, shown
+from mpsearch.suggestions import suggestion
 from mpsearch.trials import FINISHED, Trials, result_of, state_of
 
 LOCK_WAIT = 5.0  # seconds that a run waits for a change of the study, which takes an instant
@@ -364,8 +364,7 @@ def open_study(name: str, storage: str | None = None) -> Study:
     opened = open_storage(storage)
     names = optuna.get_all_study_names(opened)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(names) or 'none'}"
+        hint = suggestion(name, names, "`") or f"there are {', '.join(names) or 'none'}"
         raise StudyError(f"there is no study `{name}` in {shown(storage)}; {hint}")
     study = optuna.load_study(study_name=name, storage=opened)
     opened_study = Study(study, runs_folder(storage))

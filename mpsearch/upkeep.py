@@ -137,6 +137,9 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
         raise StudyError(f"can't read {path}: {error}") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise StudyError(f"{path} is no exported study: make one with `mpsearch study export NAME --format json`")
+    lacking = [key for key in ("format", "name", "provenance", "attributes", "trials") if key not in data]
+    if lacking:
+        raise StudyError(f"{path} is no whole study, it lacks {', '.join(lacking)}: export it again")
     if data["format"] > FORMAT:
         raise format_refusal(f"the study in {path}", data["format"], data.get("mpsearch"))
     name = str(data["name"]) if name is None else name

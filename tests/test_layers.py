@@ -18,6 +18,7 @@ PACKAGE = Path(mpsearch.__file__).parent
 TABLE = (
     ("version",),
     ("errors",),
+    ("suggestions",),
     ("beside",),
     ("folders", "pages"),
     ("config",),
@@ -80,6 +81,7 @@ FREE_OF_KERAS = (
     "methods",
     "provenance",
     "errors",
+    "suggestions",
     "beside",
     "config",
     "facts",

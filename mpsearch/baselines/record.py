@@ -7,6 +7,7 @@ from typing import Any
 
 from mpsearch.errors import ConfigError
 from mpsearch.study import Study
+from mpsearch.suggestions import suggestion
 
 BASELINE = "baseline"
 KB = 1024 * 8  # bits
@@ -98,4 +99,7 @@ def check_rows(only: Sequence[str], recipe: str, calibration: int) -> None:
         raise ConfigError(f"calibration needs at least 1 sample, but got {calibration}")
     for pattern in only:
         if not any(fnmatchcase(name, pattern) for name in NAMES):
-            raise ConfigError(f"no row is called {pattern!r}; there are {', '.join(map(repr, NAMES))}")
+            known = ", ".join(map(repr, NAMES))
+            raise ConfigError(
+                f"no row is called {pattern!r}; there are {known}{suggestion(pattern, NAMES, before='; ')}"
+            )

@@ -1,5 +1,6 @@
 """The command `mpsearch`."""
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -21,8 +22,10 @@ from mpsearch.cli import sensitivity as sensitivity_commands
 from mpsearch.cli import space as space_commands
 from mpsearch.cli import storage as storage_commands
 from mpsearch.cli.common import INTERRUPTED, open_engine, say, trials_to_tune
-from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
-from mpsearch.cli.silence import import_tensorflow
+from mpsearch.cli.completion import spaces
+from mpsearch.cli.options import ABOUT_SPACE, AcceptChange, AsJson, Quiet, Storage, StudyName, examples
+from mpsearch.cli.silence import import_tensorflow, show_messages
+from mpsearch.cli.unexpected import HANDLED, UnexpectedError, show_traceback, unexpected
 from mpsearch.errors import MpsearchError
 from mpsearch.version import __version__
 
@@ -31,11 +34,22 @@ class Commands(TyperGroup):
     """The commands; one that Ctrl-C ends, and that has nothing of its own to say of it, says so."""
 
     def invoke(self, ctx: Any) -> Any:
+        debug = bool(ctx.params.get("debug"))
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say("\ninterrupted before it was done; to start it again give the same command")
             raise typer.Exit(INTERRUPTED) from None
+        except HANDLED:
+            raise
+        except MpsearchError:
+            show_traceback(debug)
+            raise
+        except Exception as error:
+            if getattr(error, "errno", None) == errno.EPIPE:  # nobody reads on: `mpsearch study list | head`
+                raise
+            show_traceback(debug)
+            raise UnexpectedError(unexpected(error, debug)) from error
 
 
 app = typer.Typer(
@@ -84,8 +98,16 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MPSEARCH_DEBUG", help="Show where in the code an error arose.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", envvar="MPSEARCH_VERBOSE", help="Show what libraries have to say.")
+    ] = False,
 ) -> None:
     """Mixed-precision quantization search for Keras models."""
+    if verbose:
+        show_messages()
 
 
 app.command(epilog=running.WORKER_EXAMPLES)(running.worker)
@@ -101,7 +123,7 @@ app.command(epilog=doctor_command.EXAMPLES)(doctor_command.doctor)
 
 @app.command(epilog=examples("train digits.py"))
 def train(
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
+    space: Annotated[str, typer.Argument(metavar="SPACE", help=ABOUT_SPACE, autocompletion=spaces)],
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

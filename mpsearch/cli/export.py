@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpsearch.cli.common import open_engine, say, trials_to_tune
+from mpsearch.cli.completion import among
 from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples
 from mpsearch.cli.silence import import_tensorflow
 
@@ -22,6 +23,7 @@ EXAMPLES = examples(
     "export digits --format onnx --align-biases --out aligned",
     "export digits --trial 12 --alpha auto_po2 --out po2 --force --debug",
 )
+FORMAT_NAMES = ("onnx", "litert", "keras", "qonnx")
 ABOUT_FORMATS = (
     "Of the files, a list. onnx: QDQ form with packed 4-, 8- and 16-bit codes, for ONNX Runtime; litert: int8 and "
     "int16, for microcontrollers; keras: plain QKeras layers; qonnx: Quant nodes, for FINN and hls4ml."
@@ -33,7 +35,9 @@ def export(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder to write to; with --top, one folder a trial inside it.")
     ],
-    format: Annotated[str, typer.Option(metavar="FORMATS", help=ABOUT_FORMATS)] = "keras",
+    format: Annotated[
+        str, typer.Option(metavar="FORMATS", help=ABOUT_FORMATS, autocompletion=among(FORMAT_NAMES))
+    ] = "keras",
     trial: Annotated[str, typer.Option(metavar="N", help="Number of the trial, or best.")] = "best",
     top: Annotated[int, typer.Option(metavar="N", help="Export the N best trials.", min=1)] = 1,
     alpha: Annotated[

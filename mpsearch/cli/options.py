@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mpsearch.cli.completion import studies
+
 
 def examples(*commands: str) -> str:
     """The end of a command's help: commands to copy, a line each.
@@ -47,7 +49,8 @@ Storage = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=studies)]
+ABOUT_SPACE = "Space file: a path, or the name of a ready one."
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 AcceptChange = Annotated[
     bool,

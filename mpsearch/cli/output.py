@@ -34,7 +34,8 @@ def print_table(rows: Rows, title: str = "", spare: Sequence[str] = ()) -> None:
 
     console = Console()
     width = console.width if console.is_terminal else UNBOUNDED
-    print(table_text(rows, title, spare, width, color=console.is_terminal), end="")
+    colored = console.is_terminal and not console.no_color  # of which NO_COLOR decides
+    print(table_text(rows, title, spare, width, colored), end="")
     sys.stdout.flush()
 
 

@@ -7,6 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+VERBOSE = "MPSEARCH_VERBOSE"  # as of mpsearch.storages, which is not imported for it
+
+
+def show_messages() -> None:
+    """Show what libraries have to say, here and in processes that this one starts."""
+    import logging
+
+    os.environ[VERBOSE] = "1"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+
 
 @contextmanager
 def silent_import() -> Iterator[None]:
@@ -32,5 +43,8 @@ def silent_import() -> Iterator[None]:
 
 def import_tensorflow() -> None:
     """Import Keras and its backend without their messages; they take several seconds."""
+    if os.environ.get(VERBOSE):
+        import_module("keras")
+        return
     with silent_import():
         import_module("keras")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpsearch.cli.common import say_loading
-from mpsearch.cli.options import AsJson, examples
+from mpsearch.cli.completion import spaces
+from mpsearch.cli.options import ABOUT_SPACE, AsJson, examples
 from mpsearch.cli.silence import import_tensorflow
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 @app.command(epilog=examples("space check digits.py", "space check digits.py --json"))
 def check(
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
+    space: Annotated[str, typer.Argument(metavar="SPACE", help=ABOUT_SPACE, autocompletion=spaces)],
     as_json: AsJson = False,
 ) -> None:
     """Show what a space file means, without training.

@@ -7,7 +7,8 @@ import typer
 
 from mpsearch.cli import diff, pareto, running, sensitivity
 from mpsearch.cli.common import INTERRUPTED, counted, open_engine, say, say_loading
-from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
+from mpsearch.cli.completion import among, spaces
+from mpsearch.cli.options import ABOUT_SPACE, AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.tables import print_best, print_candidates
 from mpsearch.errors import StudyError
@@ -45,7 +46,7 @@ app = typer.Typer(
     )
 )
 def create(
-    space: Annotated[str, typer.Option(metavar="SPACE", help="Space file: a path, or the name of a ready one.")],
+    space: Annotated[str, typer.Option(metavar="SPACE", help=ABOUT_SPACE, autocompletion=spaces)],
     name: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +57,10 @@ def create(
         ),
     ] = None,
     sampler: Annotated[
-        str, typer.Option(metavar="SAMPLER", help=f"What proposes configs. {describe(SAMPLERS)}.")
+        str,
+        typer.Option(
+            metavar="SAMPLER", help=f"What proposes configs. {describe(SAMPLERS)}.", autocompletion=among(SAMPLERS)
+        ),
     ] = AUTO,
     sampler_option: Annotated[
         list[str] | None,
@@ -66,6 +70,7 @@ def create(
         str | None,
         typer.Option(
             metavar="PRUNER",
+            autocompletion=among(PRUNERS),
             help=f"What stops hopeless trials. {describe(PRUNERS)}.",
             show_default="believed with the sampler auto and the objective score, else none",
         ),

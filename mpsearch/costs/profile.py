@@ -1,6 +1,5 @@
 """Hardware profiles: what a device has, in a small TOML file."""
 
-import difflib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from mpsearch.config import MAX_BITS, MIN_BITS
 from mpsearch.costs.sizes import parse_size
 from mpsearch.errors import ConfigError, DataMissingError
+from mpsearch.suggestions import suggestion
 
 PLACES = ("fixed", "sram", "dram")
 """Where parameters and feature maps can be kept."""
@@ -67,8 +67,8 @@ def load_profile(name: str) -> Profile:
     """
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
-        close = difflib.get_close_matches(name, profile_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(profile_names())}, or give a .toml file"
+        known = profile_names()
+        hint = suggestion(name, known) or f"there are {', '.join(known)}, or give a .toml file"
         raise DataMissingError(f"there is no hardware profile {name!r}; {hint}")
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -80,8 +80,7 @@ def load_profile(name: str) -> Profile:
 def _profile(given: dict[str, Any], path: Path) -> Profile:
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], _KEYS, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(_KEYS)}"
+        hint = suggestion(unknown[0], _KEYS, "`") or f"known are {', '.join(_KEYS)}"
         raise ConfigError(f"{path}: a profile has no `{unknown[0]}`; {hint}")
     made: dict[str, Any] = {"name": path.stem, **given}
     for key in _SIZES:

@@ -1,6 +1,5 @@
 """Costs by their names: those of mpsearch, and users' own."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from mpsearch.costs.rescaling import RescalingMultiplications
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
+from mpsearch.suggestions import suggestion
 
 OwnCost = Callable[[ModelFacts, Config], float]
 """A user's cost: of a model's facts and a config."""
@@ -141,8 +141,7 @@ def make_cost(name: str, facts: ModelFacts, device: Device | None = None) -> Cos
     if name in _own:
         return FunctionCost(facts, name, *_own[name])
     if name not in _BUILT_IN:
-        close = difflib.get_close_matches(name, cost_names(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(cost_names())}"
+        hint = suggestion(name, cost_names(), "'") or f"there are {', '.join(cost_names())}"
         raise ConfigError(f"there is no cost {name!r}; {hint}")
     return _BUILT_IN[name](facts, device or Device())
 

@@ -1,12 +1,12 @@
 """Sources: of each dataset where it comes from, which files it needs, and where they are on this machine."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpsearch.errors import DataError
 from mpsearch.folders import data_folders, keras_folder
+from mpsearch.suggestions import suggestion
 
 _IDX = tuple(
     (f"{part}-{kind}-ubyte", f"{part}-{kind}-ubyte.gz")
@@ -130,8 +130,7 @@ def source_of(name: str) -> Source:
     """
     if name in SOURCES:
         return SOURCES[name]
-    close = difflib.get_close_matches(name, SOURCES, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(SOURCES)}"
+    hint = suggestion(name, SOURCES) or f"known are {', '.join(SOURCES)}"
     raise DataError(f"there is no dataset `{name}`: {hint}")
 
 

@@ -14,6 +14,7 @@ from mpsearch.export.onnx_file import OnnxRuntime, write_onnx
 from mpsearch.export.program import Program
 from mpsearch.export.qonnx_file import QonnxRuntime, write_qonnx
 from mpsearch.export.runtime import Runtime, Written
+from mpsearch.suggestions import suggestion
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,10 @@ def parse_formats(text: str) -> list[Format]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        raise ConfigError(f"a format must be one of {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}")
+        close = suggestion(unknown[0], FORMATS, before="; ") if unknown else ""
+        raise ConfigError(
+            f"a format must be one of {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}{close}"
+        )
     return [FORMATS[name] for name in names]
 
 
