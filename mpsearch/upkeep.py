@@ -137,11 +137,11 @@ def import_study(path: Path, name: str | None = None, storage: str | None = None
         raise StudyError(f"can't read {path}: {error}") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise StudyError(f"{path} is no exported study: make one with `mpsearch study export NAME --format json`")
+    if data.get("format", FORMAT) > FORMAT:
+        raise format_refusal(f"the study in {path}", data["format"], data.get("mpsearch"))
     lacking = [key for key in ("format", "name", "provenance", "attributes", "trials") if key not in data]
     if lacking:
         raise StudyError(f"{path} is no whole study, it lacks {', '.join(lacking)}: export it again")
-    if data["format"] > FORMAT:
-        raise format_refusal(f"the study in {path}", data["format"], data.get("mpsearch"))
     name = str(data["name"]) if name is None else name
     if storage is not None or name in _names(storage):
         _refuse_known(name, storage, "another --name (from Python name=…)")

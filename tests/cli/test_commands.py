@@ -13,6 +13,7 @@ import typer
 
 from mpsearch.cli.app import app, main
 from mpsearch.errors import StudyError
+from mpsearch.export.folders import export_folders
 from mpsearch.leases import holding
 from mpsearch.records import State, TrialRecord
 from mpsearch.study import open_study
@@ -79,6 +80,7 @@ def test_the_main_path(mpsearch, folder, engines, monkeypatch):
     assert code == 0
     assert "trial weights" in out
     assert "another fine-tuning" not in out
+    assert [found.path for found in export_folders(open_study("mine").folder)] == [(folder / "out").resolve()]
     code, out, err = mpsearch("export", "mine", "--top", "2", "--format", "onnx", "--out", "two", "--accept", "0.9")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if line.startswith("  onnx")] == ["onnx", "onnx"]

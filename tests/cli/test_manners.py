@@ -62,12 +62,12 @@ def test_debug_shows_the_traceback_of_any_error(mpsearch, monkeypatch, by):
         assert "--debug" not in err.splitlines()[-1]
 
 
-def test_verbose_lets_libraries_speak(mpsearch, monkeypatch):
+def test_verbose_lets_libraries_speak(mpsearch, tmp_path, monkeypatch):
     import optuna
 
     before = optuna.logging.get_verbosity()
     monkeypatch.setattr("logging.basicConfig", lambda **options: None)
-    monkeypatch.chdir(os.environ.get("TMPDIR", "/tmp"))
+    monkeypatch.chdir(tmp_path)
     mpsearch("--verbose", "study", "list", "--storage", "sqlite:///nowhere/mine.db")
     assert (os.environ["MPSEARCH_VERBOSE"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("1", "0")
     assert optuna.logging.get_verbosity() == before
