@@ -56,6 +56,9 @@ def copy_studies(
     """
     if _place(source) == _place(target):
         raise StudyError(f"both are {shown(source)}: within a storage `mpsearch study copy NAME NEW` copies a study")
+    file = parse_address(source).file
+    if file is not None and not file.exists():
+        raise StudyError(f"there is no {file}, from which studies could be copied: give another storage")
     found = {study.study_name: study for study in open_storage(source).get_all_studies()}
     unknown = [name for name in names if name not in found]
     if unknown:

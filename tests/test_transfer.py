@@ -51,6 +51,13 @@ def test_a_copy_has_all_trials_attributes_and_files(mine):
     assert open_study("mine", SOURCE).records() == mine.records()
 
 
+def test_a_file_that_isn_t_there_is_refused_and_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match=r"there is no none\.db"):
+        copy_studies("sqlite:///none.db", "sqlite:///other.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_studies_are_chosen_by_name_and_others_left_out(mine, provenance):
     create_study("second", provenance, SOURCE)
     optuna.create_study(study_name="foreign", storage=open_storage(SOURCE))
