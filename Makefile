@@ -17,7 +17,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
 endif
 
-.PHONY: demo test lint types unit slow bench study-auto-po2 format clean
+.PHONY: demo test lint types unit slow bench studies study-auto-po2 format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mpsearch demo
@@ -40,6 +40,9 @@ slow: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py --model resnet8
 	$(BIN)/python benchmarks/step.py --model mbv2 --rounds 12 --steps 2
+
+studies: study-auto-po2
+	$(BIN)/python studies/make_reports.py
 
 study-auto-po2: $(VENV)/.installed-dev
 	$(BIN)/python studies/make_auto_po2.py

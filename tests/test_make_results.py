@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,16 @@ def test_rows_that_failed_are_shown_as_gaps(make_results):
     assert said.startswith("- PTQ MSE: broke.")
     broken = {**whole, "validation": None, "test": None, "score": None, "epochs": 0}
     assert "an epoch" not in make_results.baselines([failed, broken], "accuracy")[1]
+
+
+def test_the_reports_are_those_of_the_committed_data(tmp_path):
+    found = sorted(STUDIES.glob("*/report*.json"))
+    assert len(found) > 3
+    for file in found:
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / file.parent.name)
+    assert len(script("make_reports").main(tmp_path)) == len(found)
+    for file in found:
+        made = tmp_path / file.parent.name / file.name
+        assert made.with_suffix(".md").read_text() == file.with_suffix(".md").read_text()
+        assert made.with_suffix(".html").stat().st_size > 1_000_000

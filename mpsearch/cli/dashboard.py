@@ -9,7 +9,26 @@ from mpsearch.cli.common import say
 from mpsearch.cli.options import Storage, StudyName, examples
 
 EXAMPLES = examples("dashboard digits", "dashboard digits --port 0", "dashboard digits --host 0.0.0.0 --port 8000")
+REPORT = "report.html"  # in the study's folder
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+def attach_report(name: str, storage: str | None) -> None:
+    """Write a study's report into its folder, as far as there is anything to report."""
+    from mpsearch.changes import space_file_of
+    from mpsearch.errors import MpsearchError
+    from mpsearch.pages import write_page
+    from mpsearch.report.document import document
+    from mpsearch.report.gathering import gather
+    from mpsearch.study import open_study
+
+    study = open_study(name, storage)
+    facts = study.facts
+    try:
+        if facts is not None:  # an older study that hasn't kept them would need its model
+            write_page(document(gather(study, space_file_of(study), facts)), study.folder / REPORT)
+    except MpsearchError as error:
+        say(f"no new report is attached: {error}")
 
 
 def dashboard(
@@ -25,7 +44,7 @@ def dashboard(
     """Show a study in a browser, by optuna-dashboard.
 
     Parameters have the names of tensors and the values that these take, such as `4 auto`; trials that come meanwhile
-    appear. Each trial has a note with its config, exported files and the report are attached. It is a view: of the
+    appear. Each trial has a note with its config; attached are exported files, and the report as of the start. It is a view: of the
     study only notes can be changed there, which are those of `mpsearch study note`. Ends at Ctrl-C.
 
     There is no password: whoever reaches the port sees the study and may write notes.
@@ -38,6 +57,7 @@ def dashboard(
     def ready(url: str) -> None:
         print(f"{name} is shown at {url}; Ctrl-C ends it", flush=True)
 
+    attach_report(name, storage)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve_dashboard(name, storage, host, port, ready, say)

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from mpsearch.cli import dashboard
 from mpsearch.dashboard import server
 
 
@@ -16,6 +17,7 @@ def test_a_host_that_others_reach_is_warned_of(mpsearch, monkeypatch, host, warn
         raise KeyboardInterrupt
 
     monkeypatch.setattr(server, "serve_dashboard", serve)
+    monkeypatch.setattr(dashboard, "attach_report", lambda name, storage: None)
     before = signal.getsignal(signal.SIGTERM)
     code, out, err = mpsearch("dashboard", "mine", "--host", host, "--port", "8000")
     signal.signal(signal.SIGTERM, before)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mpsearch.cli.dashboard import attach_report
 from mpsearch.study import open_study
 
 TINY = Path(__file__).resolve().parents[1] / "tiny.py"
@@ -243,6 +244,14 @@ def test_one_trials_config_is_repeated(mpsearch, mine):
     assert (code, "no trial 7" in err, "loading" in err) == (1, True, False)
     code, out, _ = mpsearch("study", "repeat", "mine", "--trial", "0", "--repeats", "1", "--json")
     assert (code, [(c["number"], len(c["scores"])) for c in json.loads(out)]) == (0, [(0, 2)])
+
+
+def test_the_dashboard_has_the_report(mpsearch, mine, capsys):
+    attach_report("mine", None)
+    assert "<h1>mine: " in (open_study("mine").folder / "report.html").read_text()
+    assert mpsearch("study", "create", "--space", "mine.py", "--name", "empty", "--sampler", "random")[0] == 0
+    attach_report("empty", None)
+    assert "no new report is attached: `empty` has no complete trial yet" in capsys.readouterr().err
 
 
 def test_a_study_is_reported(mpsearch, mine, tmp_path):
