@@ -3,7 +3,7 @@
     mpsearch report resnet8 --json > studies/resnet8/report.json
     make studies
 
-Of each `report.json` come `report.html`, a page to look at, which isn't committed, since Plotly is in it, and `report.md`.
+Of each `report.json` come `report.md`, and `report.html`, a page to look at, which isn't committed: Plotly is in it.
 """
 
 import json

@@ -44,8 +44,8 @@ def dashboard(
     """Show a study in a browser, by optuna-dashboard.
 
     Parameters have the names of tensors and the values that these take, such as `4 auto`; trials that come meanwhile
-    appear. Each trial has a note with its config; attached are exported files, and the report as of the start. It is a view: of the
-    study only notes can be changed there, which are those of `mpsearch study note`. Ends at Ctrl-C.
+    appear. Each trial has a note with its config; attached are exported files, and the report as of the start. It is a
+    view: of the study only notes can be changed there, which are those of `mpsearch study note`. Ends at Ctrl-C.
 
     There is no password: whoever reaches the port sees the study and may write notes.
     """

@@ -25,7 +25,7 @@ from mpsearch.records import TrialRecord
 from mpsearch.sensitivities import kept as kept_sensitivities
 from mpsearch.spacefile import SpaceFile
 from mpsearch.study import Study
-from mpsearch.surveying import costs_of, survey
+from mpsearch.surveying import Surveyed, costs_of, survey
 
 FORMAT = 1
 """Of a report's plain data; raised when older code can't read it."""
@@ -142,14 +142,15 @@ def gather(
     axis = axis or goal.costs[0]
     found = survey(study, file, facts, [axis])
     members = [found.records[place].number for place in found.front.members]
-    knee = None if found.front.knee is None else found.records[found.front.knee].number
+    knee = _knee(found)
     ranking = [candidate.record.number for candidate in ranked(study)]
     if trial is not None:
         best = study.trained(study.record(trial)).number
         if best not in ranking:
             raise StudyError(f"trial {trial} has no result ({study.record(trial).state}): give a complete one")
     else:
-        best = knee if goal.objective is Objective.PARETO and knee is not None else ranking[0]
+        balanced = _knee(survey(study, file, facts)) if goal.objective is Objective.PARETO else None
+        best = ranking[0] if balanced is None else balanced
     beside = members if goal.objective is Objective.PARETO else ranking
     record = study.record(best)
     costs = _costs(study, file, facts, axis)
@@ -210,6 +211,11 @@ def gather(
         provenance=vars(study.provenance),
         remark=study.remark(),
     )
+
+
+def _knee(found: Surveyed) -> int | None:
+    """Number of the trial at the knee."""
+    return None if found.front.knee is None else found.records[found.front.knee].number
 
 
 def _costs(study: Study, file: SpaceFile, facts: ModelFacts, axis: str) -> list[Cost]:

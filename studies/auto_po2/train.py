@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 FILE = HERE / "curves.json"
 SPACES = ("resnet8", "mbv1")
 WIDTHS = (16, 8, 4)
+SMALL = 256
+"""Validation images of a small run."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def trained(run: Run, small: bool = False) -> dict[str, Any]:
         recipe = replace(recipe, epochs=1, subset=128)
     task = replace(file.task, training=recipe)
     data = data_of(run.model, task.data)
+    if small:
+        data = replace(data, validation=data.validation.head(SMALL))
     engine = Engine(replace(file, task=task, space=space_of(run, file)), data=data)
     if run.pixels != 1:
         enlarge(engine, float(run.pixels))
