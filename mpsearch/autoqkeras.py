@@ -34,11 +34,11 @@ _OTHER_OPTIONS = {
     "activation_bits": "widths of feature maps stand in the menu `activation`",
     "custom_objects": "a layer of your own: register_layer",
     "head_name": "layers have the names that they have in the model",
-    "distribution_strategy": "trials are spread over processes: study run NAME --workers N, --ray",
+    "distribution_strategy": "trials are spread over processes: study run NAME --jobs N, --ray",
     "blocks": "search all layers at once: the sampler auto does so with few trials",
     "schedule_block": "search all layers at once",
     "score_metric": "Task(metric=…)",
-    "extend_model_metrics": "Task(metrics=…) names further ones",
+    "extend_model_metrics": "Task(further_metrics=…) names further ones",
 }
 
 

@@ -35,12 +35,13 @@ class Role(StrEnum):
 class Alpha(StrEnum):
     """Scale mode: how the step between neighbouring codes is found.
 
-    AUTO: largest magnitude over largest code.
-    AUTO_PO2: the power of two with the least squared error.
-    QKERAS_PO2: QKeras's own iteration for a power of two, for comparison (kernels and biases).
-    FIXED: 2^(integer - fractional bits), independent of the values (fixed point).
-    ALIGNED: of a bias, the unit of the sums that it is added to: its layer's input scale times the kernel's, channel by
-        channel. Integer hardware then adds it without rescaling.
+    Attributes:
+        AUTO: largest magnitude over largest code.
+        AUTO_PO2: the power of two with the least squared error.
+        QKERAS_PO2: QKeras's own iteration for a power of two, for comparison (kernels and biases).
+        FIXED: 2^(integer - fractional bits), independent of the values (fixed point).
+        ALIGNED: of a bias, the unit of the sums that it is added to: its layer's input scale times the kernel's,
+            channel by channel. Integer hardware then adds it without rescaling.
     """
 
     AUTO = "auto"
