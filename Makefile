@@ -17,7 +17,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
 endif
 
-.PHONY: demo test lint types unit slow bench studies study-auto-po2 format clean
+.PHONY: demo test lint types unit slow docs bench studies study-auto-po2 format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mpsearch demo
@@ -36,6 +36,10 @@ unit: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo 'build/docs/index.html'
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py --model resnet8
