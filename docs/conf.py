@@ -17,7 +17,7 @@ project = "mpsearch"
 version = release = __version__
 copyright = "the authors of mpsearch, Apache-2.0"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "commands", "docstrings"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "commands", "docstrings", "outside"]
 exclude_patterns = ["_ext", "_static"]
 default_role = "code"
 nitpicky = False
