@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FIRST_WORDS = ("make", "source", "mkdir", "cd", "python", "export", "optuna-dashboard", "mpsearch", "srun")
 PYTHON_ELSEWHERE = {
+    "README.md": "test_readme_has_the_python_of_its_page: docs/reference/from-python.md, which runs",
     "docs/tutorial.md": "test_the_tutorial_as_it_stands runs it with its commands",
     "docs/how-to/export.md": "test_the_exported_files_run_without_mpsearch gives it files",
     "docs/how-to/own-layer.md": "test_the_layer_of_ones_own_is_quantized runs it",
@@ -42,7 +43,9 @@ SMALLER = {  # the tutorial's sizes, so that a test has the time
     "(2000, 64, 3) (2000,)": "(400, 64, 3) (400,)",
     '("train", 2000, 1)': '("train", 400, 1)',
     "epochs=10, verbose=2": "epochs=10, verbose=0",
+    "Training(epochs=3,": "Training(epochs=1,",
     "--trials 20": "--trials 3",
+    '--only "flat *" ': "",
 }
 
 
@@ -154,11 +157,15 @@ def folder(tmp_path, monkeypatch, tiny_file):
     "page", [page for page in PAGES if python_of(name_of(page)) and name_of(page) not in PYTHON_ELSEWHERE], ids=name_of
 )
 def test_python_runs(page, request):
-    if name_of(page) not in ("docs/how-to/own-menu.md", "docs/explanation/quantizers.md"):
+    if "digits" in "".join(python_of(name_of(page))):
         request.getfixturevalue("folder")
     names: dict = {"__name__": "page"}
     for text in python_of(name_of(page)):
         exec(compile(text.replace("trials=20", "trials=2"), name_of(page), "exec"), names)
+
+
+def test_readme_has_the_python_of_its_page():
+    assert python_of("README.md") == python_of("docs/reference/from-python.md")[:1]
 
 
 def test_the_space_file_is_the_ready_one():
