@@ -161,7 +161,10 @@ def test_python_runs(page, request):
         request.getfixturevalue("folder")
     names: dict = {"__name__": "page"}
     for text in python_of(name_of(page)):
-        exec(compile(text.replace("trials=20", "trials=2"), name_of(page), "exec"), names)
+        exec(
+            compile(text.replace("trials=20", "trials=2, training=mpsearch.Training(epochs=1)"), name_of(page), "exec"),
+            names,
+        )
 
 
 def test_readme_has_the_python_of_its_page():
