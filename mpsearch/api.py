@@ -117,8 +117,8 @@ def search(
         training, float_training, finetuning, loss, metric, further_metrics, weights: as in a `Task`.
         forgiving: how much metric a saving is worth.
         reference: widths that costs are compared with.
-        sampler, pruner, seed, and the options of both: as of `mpsearch study create`, with the same defaults; an
-            existing study has them.
+        sampler, sampler_options, pruner, pruner_options, seed: as of `mpsearch study create`, with the same defaults;
+            an existing study has them.
         uniform: widths that a new study tries everywhere first.
         objective, costs, limits, profile, latency_table: what a new study looks for, as of `mpsearch study create`:
             `objective="pareto", costs=("flash", "energy")`, `limits={"flash": "300KB", "accuracy": 0.9}`; a number is
