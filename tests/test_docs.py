@@ -42,10 +42,11 @@ PREPARATIONS = ("make", "source", "mkdir", "cd")  # of the tutorial: this proces
 SMALLER = {  # the tutorial's sizes, so that a test has the time
     "(2000, 64, 3) (2000,)": "(400, 64, 3) (400,)",
     '("train", 2000, 1)': '("train", 400, 1)',
-    "epochs=10, verbose=2": "epochs=10, verbose=0",
+    "epochs=10, verbose=2": "epochs=5, verbose=0",
     "Training(epochs=3,": "Training(epochs=1,",
     "--trials 20": "--trials 3",
     '--only "flat *" ': "",
+    '--only "QAT*" ': "",
 }
 
 
@@ -363,10 +364,12 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells), "the notebook is kept without outputs"
+    for cell in cells:  # fewer images and epochs, so that a test has the time
+        cell.source = cell.source.replace("digits()", "digits(600, 600)").replace("(epochs=2,", "(epochs=1,")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("MPSEARCH_STORAGE", raising=False)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     (last,) = [output.text for output in cells[-1].outputs if output.output_type == "stream"]
-    assert float(last.split(":")[1]) > 0.8
+    assert float(last.split(":")[1]) > 0.5
