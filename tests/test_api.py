@@ -1,7 +1,6 @@
 """The Python API: search, go on, look, fine-tune and export, without a space file."""
 
 import dataclasses
-import re
 import sys
 from pathlib import Path
 
@@ -233,20 +232,6 @@ def test_the_command_line_says_how_to_go_on_with_it(found, inside, monkeypatch, 
     with pytest.raises(SystemExit) as stop:
         main()
     assert "made from Python objects" in f"{stop.value.code}{capsys.readouterr().err}"
-
-
-def test_readmes_example_runs(tiny_engine, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("pandas")
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-    (block,) = [text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "mpsearch.search(" in text]
-    assert len(block.strip().splitlines()) <= 11
-    assert "trials=20" in block
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mpsearch.models, "small_cnn", tiny_engine.task.model)  # small ones, that it takes seconds
-    monkeypatch.setattr(mpsearch.datasets, "digits", lambda: tiny_engine.data)
-    exec(block.replace("trials=20", "trials=1"), {})
-    assert "total_bits" in capsys.readouterr().out
-    assert (tmp_path / "exports" / "digits" / "model.keras").exists()
 
 
 def test_search_is_a_public_name():

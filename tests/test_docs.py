@@ -157,7 +157,7 @@ def folder(tmp_path, monkeypatch, tiny_file):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if python_of(name_of(page)) and name_of(page) not in PYTHON_ELSEWHERE], ids=name_of
 )
-def test_python_runs(page, request):
+def test_python_runs(page, request, capsys):
     if "digits" in "".join(python_of(name_of(page))):
         request.getfixturevalue("folder")
     names: dict = {"__name__": "page"}
@@ -166,10 +166,14 @@ def test_python_runs(page, request):
             compile(text.replace("trials=20", "trials=2, training=mpsearch.Training(epochs=1)"), name_of(page), "exec"),
             names,
         )
+    if name_of(page) == "docs/reference/from-python.md":
+        assert "total_bits" in capsys.readouterr().out
+        assert Path("exports/digits/model.keras").exists()
 
 
 def test_readme_has_the_python_of_its_page():
     assert python_of("README.md") == python_of("docs/reference/from-python.md")[:1]
+    assert len(python_of("README.md")[0].splitlines()) <= 11
 
 
 def test_the_space_file_is_the_ready_one():
