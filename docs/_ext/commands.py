@@ -10,9 +10,6 @@ from typer.main import get_command
 
 from mpsearch.cli.app import app
 
-COMING = ("report", "dashboard")
-"""TODO: remove, with its uses, once these commands exist."""
-
 
 def root() -> Any:
     """The command `mpsearch` with all others in it."""
@@ -81,8 +78,6 @@ class Commands(SphinxDirective):
         path = self.arguments[0].split()
         command = find(path)
         if command is None:
-            if path[0] in COMING:
-                return []
             raise self.error(f"there is no command `mpsearch {' '.join(path)}`")
         return [self._section(command, path)]
 

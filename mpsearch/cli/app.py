@@ -24,7 +24,7 @@ from mpsearch.cli import storage as storage_commands
 from mpsearch.cli.common import INTERRUPTED, open_engine, say, trials_to_tune
 from mpsearch.cli.completion import spaces
 from mpsearch.cli.options import ABOUT_SPACE, AcceptChange, AsJson, Quiet, Storage, StudyName, examples
-from mpsearch.cli.silence import import_tensorflow, show_messages
+from mpsearch.cli.silence import import_tensorflow, show_messages, silence_imports
 from mpsearch.cli.unexpected import HANDLED, UnexpectedError, show_traceback, unexpected
 from mpsearch.errors import MpsearchError
 from mpsearch.version import __version__
@@ -81,6 +81,7 @@ def main() -> None:
     ends a run as Ctrl-C does.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    silence_imports()
     try:
         app()
     except MpsearchError as error:

@@ -3,9 +3,11 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 VERBOSE = "MPSEARCH_VERBOSE"  # as of mpsearch.storages, which is not imported for it
 
@@ -48,3 +50,29 @@ def import_tensorflow() -> None:
         return
     with silent_import():
         import_module("keras")
+
+
+class SilentImports:
+    """Holds back what Keras and TensorFlow write while they are imported, whoever imports them: a space file may."""
+
+    NAMES = ("keras", "tensorflow")
+
+    @classmethod
+    def find_spec(cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Where such a module is, to be run silently; None of others, for which the usual finders look."""
+        held = name in cls.NAMES and not os.environ.get(VERBOSE)
+        spec = PathFinder.find_spec(name, path, target) if held else None
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def silently(module: ModuleType) -> None:
+                with silent_import():
+                    run(module)
+
+            spec.loader.exec_module = silently  # type: ignore[method-assign]
+        return spec
+
+
+def silence_imports() -> None:
+    """Import Keras and TensorFlow without their messages from now on, unless these are asked for."""
+    sys.meta_path.insert(0, SilentImports)
