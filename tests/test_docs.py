@@ -120,7 +120,7 @@ def test_commands_and_options_exist(page):
                 parsed(words[words.index("mpsearch") :])
     for code in re.findall(r"`mpsearch ([^`]+)`", BLOCK.sub("", page.read_text(encoding="utf-8"))):
         command, words = COMMANDS.root(), code.split()
-        while words[0] in {option for parameter in command.params for option in parameter.opts}:
+        while words and words[0] in {option for parameter in command.params for option in parameter.opts}:
             words = words[1:]
         while words and getattr(command, "commands", None) and re.fullmatch(r"[a-z-]+", words[0]):
             assert words[0] in command.commands, f"`mpsearch {code}`"
