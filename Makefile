@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
+# several workers share the cores, so that TensorFlow's own threads would only wait for each other
+unit: export TF_NUM_INTRAOP_THREADS = 1
+unit: export TF_NUM_INTEROP_THREADS = 1
 unit: $(VENV)/.installed-dev
 	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal
 

@@ -119,7 +119,7 @@ def _processors() -> Check:
             "processors",
             Verdict.NOTE,
             f"{found}, OMP_NUM_THREADS={limit}",
-            "unset OMP_NUM_THREADS, or run several trials at once: study run NAME --workers N",
+            "unset OMP_NUM_THREADS, or run several trials at once: study run NAME --jobs N",
         )
     return Check("processors", Verdict.GOOD, found)
 

@@ -18,6 +18,7 @@ from mpsearch.export.runtime import Runtime
 from mpsearch.split import Split, flat
 
 BATCH = 64
+CODE = "for code that runs it see *Files for a device* in the documentation"
 WARM_UP = 10
 TIMED = 200
 READY = ("cifar10", "cifar10_vww", "digits", "fashion_mnist", "fsdd", "mnist", "speech_commands", "visual_wake_words")
@@ -73,7 +74,7 @@ def inputs_from(text: str, shape: Sequence[int], part: str, count: int) -> Split
         split = samples.spread(count)
         split = Split(data.inputs(split.x), split.y)
     if len(flat(split.x)) != 1:
-        raise DataError("files with several inputs can't be run from the command line: see the README for the code")
+        raise DataError(f"files with several inputs can't be run from the command line: {CODE}")
     x = np.asarray(flat(split.x)[0], np.float32)
     if x.shape[1:] != tuple(shape):
         raise DataError(f"the file takes samples of shape {tuple(shape)}, but {text} has {x.shape[1:]}")

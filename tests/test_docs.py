@@ -366,7 +366,11 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells), "the notebook is kept without outputs"
     for cell in cells:  # fewer images and epochs, so that a test has the time
-        cell.source = cell.source.replace("digits()", "digits(600, 600)").replace("(epochs=2,", "(epochs=1,")
+        cell.source = (
+            cell.source.replace("digits()", "digits(600, 600)")
+            .replace("(epochs=2,", "(epochs=1,")
+            .replace("trials=6", "trials=3")
+        )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

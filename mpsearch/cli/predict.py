@@ -78,10 +78,10 @@ def _predict(
     as_json: bool,
 ) -> None:
     from mpsearch.cli.output import GAP, print_json, print_table
-    from mpsearch.prediction import accuracy, inputs_from, latency, predict
+    from mpsearch.prediction import CODE, accuracy, inputs_from, latency, predict
 
     if len(runtime.inputs) != 1:
-        raise ConfigError(f"{file} has {len(runtime.inputs)} inputs, but `run` takes one: see the README for the code")
+        raise ConfigError(f"{file} has {len(runtime.inputs)} inputs, but `run` takes one: {CODE}")
     found = inputs_from(data, runtime.inputs[0][1], part, samples)
     outputs = predict(runtime, found.x)
     right, timed = accuracy(outputs, found.y), latency(runtime, found.x)

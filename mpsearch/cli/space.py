@@ -6,7 +6,7 @@ import typer
 
 from mpsearch.cli.common import say_loading
 from mpsearch.cli.completion import spaces
-from mpsearch.cli.options import ABOUT_SPACE, AsJson, examples
+from mpsearch.cli.options import ABOUT_SPACE, AsJson, Quiet, examples
 from mpsearch.cli.silence import import_tensorflow
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ app = typer.Typer(
 @app.command(epilog=examples("space check digits.py", "space check digits.py --json"))
 def check(
     space: Annotated[str, typer.Argument(metavar="SPACE", help=ABOUT_SPACE, autocompletion=spaces)],
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a space file means, without training.
@@ -39,7 +40,7 @@ def check(
 
     path = find_space_file(space)
     file = load_space_file(path)
-    say_loading(as_json)
+    say_loading(quiet or as_json)
     import_tensorflow()
     resolved, warnings = _resolved(file)
     described = resolved.describe()

@@ -117,6 +117,7 @@ def create(
         Path | None, typer.Option(metavar="FILE", help="CSV of measured layers, for the cost latency.")
     ] = None,
     storage: Storage = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a study of a space file; nothing is trained yet.
@@ -137,7 +138,7 @@ def create(
     check_method("pruner", pruner, PRUNERS, options[1])
     path = find_space_file(space)
     file = load_space_file(path)
-    say_loading(as_json)
+    say_loading(quiet or as_json)
     import_tensorflow()
     from mpsearch.aiming import make_goal, reachable, refuse_beyond
     from mpsearch.creation import provenance_of, resolve, uniform_config

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpsearch.cli.common import counted, say, say_loading
-from mpsearch.cli.options import AcceptChange, AsJson, Storage, StudyName, examples, nonempty_name
+from mpsearch.cli.options import AcceptChange, AsJson, Quiet, Storage, StudyName, examples, nonempty_name
 from mpsearch.cli.silence import import_tensorflow
 from mpsearch.cli.study import app as app
 from mpsearch.errors import ConfigError, StudyError
@@ -191,6 +191,7 @@ def enqueue(
     ] = None,
     accept_change: AcceptChange = False,
     storage: Storage = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Let configs be tried before the sampler's next one."""
@@ -205,7 +206,7 @@ def enqueue(
     study = open_study(name, storage)
     other = None if from_study is None else open_study(from_study, storage)
     check_file(study, space_file_of(study), accept_change)
-    say_loading(as_json)
+    say_loading(quiet or as_json)
     import_tensorflow()
     from mpsearch.aiming import refuse_beyond
     from mpsearch.creation import checked_inputs, uniform_config

@@ -56,7 +56,7 @@ def test_processes_workers_and_ray_work_on_one_study_side_by_side_and_in_turns(
     assert "mine: best" in out
     assert "starting 2 processes with" in errors
     assert "mine: best" in said(worker)[0]
-    on_ray = start("study", "run", "mine", "--trials", "8", "--ray", "--cpus", "0.5", "--scheduler", "asha")
+    on_ray = start("study", "run", "mine", "--trials", "8", "--ray", "--cpus", "1", "--scheduler", "asha")
     out, errors = said(on_ray)
     assert "[8/8] trial" in out + errors
     assert mpsearch("study", "run", "mine", "--trials", "8")[0] == 0

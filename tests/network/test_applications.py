@@ -20,8 +20,8 @@ def _unoptimized() -> Iterator[None]:
 @pytest.mark.parametrize(
     "name",
     [
-        "MobileNet",
-        "MobileNetV2",
+        pytest.param("MobileNet", marks=pytest.mark.slow),  # as mbv1 and mbv2 of the ready spaces are
+        pytest.param("MobileNetV2", marks=pytest.mark.slow),
         "MobileNetV3Small",
         pytest.param("MobileNetV3Large", marks=pytest.mark.slow),
         pytest.param("EfficientNetB0", marks=pytest.mark.slow),
