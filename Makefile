@@ -22,7 +22,8 @@ endif
 demo: $(VENV)/.installed
 	$(BIN)/mpsearch demo
 
-test: lint types unit
+test: lint
+	@$(MAKE) --no-print-directory -j 2 types unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -191,7 +191,7 @@ def test_rows_do_not_depend_on_their_order_whatever_the_model(tiny_engine, tmp_p
     file = SpaceFile(tmp_path / "odd.py", "", task, space)
     engine = Engine(file, extra_alphas=measuring.ALPHAS, data=tiny_engine.data)
     made = provenance_of(file, engine.data, engine.network.space, 0, "random", "none")
-    names = ["PTQ min-max", "PTQ dynamic range", "PTQ min-max + CLE + BC", "QAT int8", "flat 8, auto"]
+    names = ["PTQ dynamic range", "PTQ min-max + CLE + BC", "QAT int8", "flat 8, auto"]
     found = []
     for study, order in (("one", names), ("other", names[::-1])):
         opened = create_study(study, made)
