@@ -50,7 +50,8 @@ details > summary { cursor: pointer; color: var(--link); margin: .5rem 0; }
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --paper: #fff; --box: #fff; --link: #000; }
   body { max-width: none; font-size: 10pt; } nav, .modebar { display: none !important; }
-  section, figure, table { break-inside: avoid; } h2 { break-after: avoid; } .wide { overflow: visible; } }
+  .columns { display: block; } .wide { overflow: visible; } pre { white-space: pre-wrap; } td { white-space: normal; }
+  figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 _SCRIPT = """
 const templates = %s, dark = matchMedia('(prefers-color-scheme: dark)');
