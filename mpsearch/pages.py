@@ -114,6 +114,12 @@ def figure_of(traces: Sequence[Any], height: int, x: str = "", y: str = "", **la
     return drawn
 
 
+def figure_of_tensors(traces: Sequence[Any], count: int, x: str, each: int = 18, **layout: Any) -> Any:
+    """A figure with a row for each of `count` tensors, `each` pixels high, from the top."""
+    rows = {"autorange": "reversed", "type": "category", "dtick": 1}
+    return figure_of(traces, 140 + each * count, x, yaxis=rows, **layout)
+
+
 def template(scheme: str) -> Any:
     """The template of all figures, "light" or "dark": no ground of its own, lines and letters of the page."""
     import plotly.graph_objects as go

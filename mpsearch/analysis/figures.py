@@ -9,7 +9,7 @@ import numpy as np
 from mpsearch.analysis.analysing import Analysis
 from mpsearch.config import Role
 from mpsearch.observing import Observed
-from mpsearch.pages import BLUE, GREY, ORANGE, SCALE, Figure, Section, figure_of, page, write_page
+from mpsearch.pages import BLUE, GREY, ORANGE, SCALE, Figure, Section, figure_of_tensors, page, write_page
 
 SPAN = 31
 """Bins of the page's histograms on each side of zero."""
@@ -95,15 +95,6 @@ def write_figures(analysis: Analysis, title: str, file: Path) -> None:
     write_page(page(title, [Section("", parts)]), file)
 
 
-def _figure(traces: Sequence[Any], height: int, x: str = "", **layout: Any) -> Any:
-    rows = {"autorange": "reversed", "type": "category", "dtick": 1}
-    return figure_of(traces, height, x, yaxis=rows, **layout)
-
-
-def _tall(count: int, each: int = 16) -> int:
-    return max(320, 160 + each * count)
-
-
 def _noise(analysis: Analysis) -> Any:
     import plotly.graph_objects as go
 
@@ -123,7 +114,7 @@ def _noise(analysis: Analysis) -> Any:
             ("auto_po2", "auto_po2", "diamond", 7, ORANGE),
         )
     ]
-    return _figure(traces, _tall(len(data["sites"])), "decibels")
+    return figure_of_tensors(traces, len(data["sites"]), "decibels")
 
 
 def _moves(analysis: Analysis) -> Any:
@@ -137,7 +128,7 @@ def _moves(analysis: Analysis) -> Any:
         marker={"color": ORANGE},
         hovertemplate="%{y}: %{x:.3g} thousandths<extra></extra>",
     )
-    return _figure([bars], _tall(len(data["sites"])), "thousandths")
+    return figure_of_tensors([bars], len(data["sites"]), "thousandths")
 
 
 def _shares(analysis: Analysis) -> Any:
@@ -155,7 +146,7 @@ def _shares(analysis: Analysis) -> Any:
         )
         for key, name, color in (("zeros", "zero codes", BLUE), ("clipped", "clipped values", ORANGE))
     ]
-    return _figure(traces, _tall(len(data["sites"]), 24), "per cent", barmode="group")
+    return figure_of_tensors(traces, len(data["sites"]), "per cent", each=24, barmode="group")
 
 
 def _histograms(analysis: Analysis) -> Any:
@@ -173,7 +164,7 @@ def _histograms(analysis: Analysis) -> Any:
         colorbar={"title": "share, 10^"},
         ygap=1,
     )
-    return _figure([heat], _tall(len(data["sites"])), "code / largest code")
+    return figure_of_tensors([heat], len(data["sites"]), "code / largest code")
 
 
 def _epochs(analysis: Analysis, name: str, logarithmic: bool) -> Any:
@@ -194,4 +185,4 @@ def _epochs(analysis: Analysis, name: str, logarithmic: bool) -> Any:
         zmax=None if logarithmic else max([1.0, *(value for line in values for value in line)]),
         ygap=1,
     )
-    return _figure([heat], _tall(len(data["sites"])), "epoch")
+    return figure_of_tensors([heat], len(data["sites"]), "epoch")

@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 def attach_report(name: str, storage: str | None) -> None:
     """Write a study's report into its folder, as far as there is anything to report."""
     from mpsearch.changes import space_file_of
-    from mpsearch.errors import MpsearchError
+    from mpsearch.errors import MpsearchError, StudyError
     from mpsearch.pages import write_page
     from mpsearch.report.document import document
     from mpsearch.report.gathering import gather
@@ -25,8 +25,9 @@ def attach_report(name: str, storage: str | None) -> None:
     study = open_study(name, storage)
     facts = study.facts
     try:
-        if facts is not None:  # an older study that hasn't kept them would need its model
-            write_page(document(gather(study, space_file_of(study), facts)), study.folder / REPORT)
+        if facts is None:  # its model would have to be built
+            raise StudyError(f"`{name}` has kept no facts of its model; mpsearch report {name} makes one")
+        write_page(document(gather(study, space_file_of(study), facts)), study.folder / REPORT)
     except MpsearchError as error:
         say(f"no new report is attached: {error}")
 

@@ -171,9 +171,10 @@ def as_csv(found: "Surveyed", metric: str) -> str:
 
 def print_answer(study: "Study", limits: Sequence[str], top: int, as_json: bool) -> None:
     """Print which trials meet limits, and what would be trained next to meet them better."""
+    from mpsearch.by_layer import rows_by_layer
     from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json, print_table
-    from mpsearch.cli.tables import print_trials, rows_of_config
+    from mpsearch.cli.tables import print_trials
     from mpsearch.surveying import answer
 
     file = space_file_of(study)
@@ -194,7 +195,7 @@ def print_answer(study: "Study", limits: Sequence[str], top: int, as_json: bool)
     print_trials(said.inside[:top], study.provenance.metric, f"{study.name}: best within {budget}")
     print(f"{len(said.inside)} of {len(said.inside) + said.beyond} configs are within {budget}")
     if said.next is not None:
-        print_table(rows_of_config(said.next), f"to be trained next: trial {said.origin}, moved inside: bits")
+        print_table(rows_by_layer(said.next), f"to be trained next: trial {said.origin}, moved inside: bits")
         print(
             f"to train it: mpsearch study best {study.name} {' '.join(f'--limit {limit}' for limit in limits)} --json "
             f"> next.json, then mpsearch study enqueue {study.name} --config next.json"

@@ -136,10 +136,10 @@ def solve(
     costs that are sums over tensors, such as bits and flash, no other selection harms less; for others it is one that
     none was found to be better than. Limits of the study hold as well.
     """
+    from mpsearch.by_layer import rows_by_layer
     from mpsearch.changes import space_file_of
     from mpsearch.cli.output import print_json, print_table
     from mpsearch.cli.pareto import facts_of
-    from mpsearch.cli.tables import rows_of_config
     from mpsearch.costs.sizes import shown_size
     from mpsearch.solving import solved
     from mpsearch.study import open_study
@@ -159,7 +159,7 @@ def solve(
             }
         )
         return
-    print_table(rows_of_config(found.config), f"{name}: least harm within {', '.join(limit)}: bits")
+    print_table(rows_by_layer(found.config), f"{name}: least harm within {', '.join(limit)}: bits")
     rows = [
         {
             "cost": cost.name,

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mpsearch.by_layer import rows_by_layer
 from mpsearch.cli.common import counted
 from mpsearch.cli.output import print_table
 from mpsearch.costs.sizes import shown_costs
 from mpsearch.records import TrialRecord
 
 if TYPE_CHECKING:
-    from mpsearch.config import QuantizerSpec
     from mpsearch.finetuning import FineTuned
     from mpsearch.ranking import Candidate
     from mpsearch.searching.budgets import Feasible
@@ -197,19 +197,6 @@ def limit_rows(feasible: "Sequence[Feasible]") -> list[dict[str, str]]:
     ]
 
 
-def config_rows(record: TrialRecord) -> list[dict[str, Any]]:
-    """A trial's config, as of `rows_of_config`."""
-    return rows_of_config(record.config or {})
-
-
-def rows_of_config(config: "Mapping[str, QuantizerSpec]") -> list[dict[str, Any]]:
-    """A config, a row for each layer: kernel, bias, activation and, where there are some, merge inputs."""
-    layers: dict[str, dict[str, str]] = {}
-    tensors: dict[str, None] = dict.fromkeys(("kernel", "bias", "activation"))
-    for site, spec in config.items():
-        layer, _, tensor = site.partition("/")
-        layers.setdefault(layer, {})[tensor] = str(spec)
-        tensors.setdefault(tensor)
-    return [
-        {"layer": layer, **{tensor: specs.get(tensor, "") for tensor in tensors}} for layer, specs in layers.items()
-    ]
+def config_rows(record: TrialRecord) -> list[dict[str, str]]:
+    """A trial's config, as of `rows_by_layer`."""
+    return rows_by_layer(record.config or {})

@@ -1,16 +1,15 @@
 """Notes on a study and on its trials, in Markdown: what the user wrote, and below a line what is known."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from mpsearch.config import QuantizerSpec
+from mpsearch.by_layer import rows_by_layer
 from mpsearch.costs.sizes import NAMED, shown_size
 from mpsearch.goal import Goal
+from mpsearch.markdown import markdown_table
 from mpsearch.records import TrialRecord
 from mpsearch.study import Study
 
 LINE = "*Yours is what stands above this line: it is kept with the study. What is below is written by mpsearch.*"
-KINDS = ("kernel", "bias", "activation")
-"""The columns that every table of a config has."""
 
 
 def remark_in(note: str) -> str:
@@ -31,26 +30,14 @@ def trial_note(record: TrialRecord, metric: str, remark: str) -> str:
     if record.before_change:
         lines.append("Trained before an accepted change of the space file, data or float weights")
     results = {metric: record.metric, "score": record.score}
-    rows = [(name, f"{value:.4f}") for name, value in results.items() if value is not None]
-    rows += [(name, shown_size(value, NAMED.get(name, ""))) for name, value in record.costs.items()]
+    known = {name: f"{value:.4f}" for name, value in results.items() if value is not None}
+    known |= {name: shown_size(value, NAMED.get(name, "")) for name, value in record.costs.items()}
     if record.delta is not None:
-        rows.append(("δ", f"{record.delta:+.2%}"))
-    parts = [*lines, *([_table(("", "value"), rows)] if rows else [])]
+        known["δ"] = f"{record.delta:+.2%}"
+    parts = [*lines, *([_values(known)] if known else [])]
     if record.config is not None:
-        parts += ["**Config**", config_table(record.config)]
+        parts += ["**Config**", markdown_table(rows_by_layer(record.config))]
     return _note(remark, parts)
-
-
-def config_table(config: Mapping[str, QuantizerSpec]) -> str:
-    """A config as a table: a row for each layer, a column for each of its tensors."""
-    layers: dict[str, dict[str, str]] = {}
-    columns = dict.fromkeys(KINDS)
-    for site, spec in config.items():
-        layer, _, tensor = site.partition("/")
-        layers.setdefault(layer, {})[tensor] = str(spec)
-        columns.setdefault(tensor)
-    rows = [(layer, *(specs.get(column, "") for column in columns)) for layer, specs in layers.items()]
-    return _table(("layer", *columns), rows)
 
 
 def study_note(study: Study, storage: str | None, remark: str) -> str:
@@ -61,11 +48,11 @@ def study_note(study: Study, storage: str | None, remark: str) -> str:
         storage: where it is kept, as it may be printed; None: the usual place.
         remark: the user's.
     """
-    rows = [(what, value) for what, value in facts(study).items() if value]
+    known = {what: value for what, value in facts(study).items() if value}
     where = "" if storage is None else f" --storage {storage}"
     commands = ("study run {} --trials N", "study best {} --top 3", "study show {}", "export {} --out exports/{}")
     typed = "\n".join(f"mpsearch {command.replace('{}', study.name)}{where}" for command in commands)
-    return _note(remark, [f"**{study.name}**", _table(("", "value"), rows), f"```\n{typed}\n```"])
+    return _note(remark, [f"**{study.name}**", _values(known), f"```\n{typed}\n```"])
 
 
 def facts(study: Study) -> dict[str, str]:
@@ -108,9 +95,5 @@ def _note(remark: str, parts: Sequence[str]) -> str:
     return "\n\n".join([*([remark] if remark else []), LINE, *parts])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(map(_line, [head, ["---"] * len(head), *rows]))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+def _values(known: Mapping[str, str]) -> str:
+    return markdown_table([{"": what, "value": value} for what, value in known.items()])

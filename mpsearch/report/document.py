@@ -6,21 +6,15 @@ from typing import Any
 
 from mpsearch.heatmap import LEAST_PIXELS
 from mpsearch.pages import Figure, Section, html_table, page
+from mpsearch.report.confusion import confusion_data, draw_confusion
 from mpsearch.report.coordinates import coordinates_data, draw_coordinates
+from mpsearch.report.front import draw_front
 from mpsearch.report.gathering import Report
 from mpsearch.report.harms import draw_importance, draw_sensitivity
 from mpsearch.report.history import draw_history, history_data
-from mpsearch.report.points import draw_front
+from mpsearch.report.noise import draw_noise, draw_zeros, noise_data
 from mpsearch.report.shares import draw_bits, draw_energy
-from mpsearch.report.training import (
-    confusion_data,
-    draw_confusion,
-    draw_noise,
-    draw_tuning,
-    draw_zeros,
-    noise_data,
-    tuning_data,
-)
+from mpsearch.report.tuning import draw_tuning, tuning_data
 from mpsearch.report.widths import FEW_LAYERS, draw_widths, widths_data
 from mpsearch.report.words import (
     answer_rows,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mpsearch.heatmap import draw_heatmap, heatmap_data
-from mpsearch.pages import BLUE, ORANGE, figure_of
+from mpsearch.pages import BLUE, ORANGE, figure_of_tensors
 from mpsearch.report.gathering import Report
 from mpsearch.sensitivities import Sensitivity
 
@@ -46,9 +46,7 @@ def draw_importance(report: Report) -> Any:
         hovertemplate="%{y}, %{customdata}: %{x:.2f} points, %{text} of the cost<extra></extra>",
     )
     axis = f"points of {report.metric} that the narrowest width takes off"
-    return figure_of(
-        [bars], 140 + 20 * len(rows), axis, yaxis={"autorange": "reversed", "type": "category", "dtick": 1}
-    )
+    return figure_of_tensors([bars], len(rows), axis, 20)
 
 
 def sensitivity_data(report: Report) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The treemaps of a report: where the best config's bits and energy go."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mpsearch.costs.sizes import shown_size
@@ -36,58 +38,79 @@ def energy_data(report: Report) -> list[dict[str, Any]]:
 
 def draw_bits(report: Report) -> Any:
     """The treemap of `bits_data`: layers, and in them their tensors, coloured by width."""
-    import plotly.graph_objects as go
-
     rows = bits_data(report)
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    totals = {layer: sum(row["bits"] for row in rows if row["layer"] == layer) for layer in layers}
-    whole = sum(totals.values())
+    bits = {layer: sum(row["bits"] for row in rows if row["layer"] == layer) for layer in layers}
     elements = {layer: sum(row["elements"] for row in rows if row["layer"] == layer) for layer in layers}
-    average = [totals[layer] / max(elements[layer], 1) for layer in layers]
-    tree = go.Treemap(
-        ids=[
-            MODEL,
-            *(f"{MODEL}/{layer}" for layer in layers),
-            *(f"{MODEL}/{row['layer']}/{row['site']}" for row in rows),
-        ],
-        labels=[MODEL, *layers, *(f"{row['role']}, {row['width']} bits" for row in rows)],
-        parents=["", *(MODEL for _ in layers), *(f"{MODEL}/{row['layer']}" for row in rows)],
-        values=[whole, *totals.values(), *(row["bits"] for row in rows)],
-        text=[f"{shown_size(value, 'bits')}" for value in (whole, *totals.values(), *(row["bits"] for row in rows))],
-        branchvalues="total",
-        marker={
-            "colors": [whole / max(sum(elements.values()), 1), *average, *(row["width"] for row in rows)],
-            "colorscale": SCALE,
-            "colorbar": {"title": {"text": "bits a value"}},
-            "showscale": True,
-        },
-        hovertemplate="%{label}: %{text}, %{percentRoot:.1%}<extra></extra>",
-        textinfo="label+percent root",
-    )
-    return figure_of([tree], 420)
+    boxes = [Box(layer, "", layer, bits[layer], bits[layer] / max(elements[layer], 1)) for layer in layers]
+    boxes += [
+        Box(
+            f"{row['layer']}/{row['site']}",
+            row["layer"],
+            f"{row['role']}, {row['width']} bits",
+            row["bits"],
+            row["width"],
+        )
+        for row in rows
+    ]
+    average = sum(bits.values()) / max(sum(elements.values()), 1)
+    return _treemap(boxes, sum(bits.values()), average, "bits", "bits a value", "")
 
 
 def draw_energy(report: Report) -> Any:
     """The treemap of `energy_data`: operations, coloured by what they save against flat 8 bits."""
-    import plotly.graph_objects as go
+
+    def saved(energy: float, flat: float) -> float:
+        return 100 * (1 - energy / flat) if flat else 0.0
 
     rows = energy_data(report)
+    boxes = [
+        Box(row["operation"], "", row["operation"], row["energy"], saved(row["energy"], row["flat"])) for row in rows
+    ]
     whole, flat = sum(row["energy"] for row in rows), sum(row["flat"] for row in rows)
-    saved = [100 * (1 - row["energy"] / row["flat"]) if row["flat"] else 0.0 for row in rows]
+    return _treemap(
+        boxes, whole, saved(whole, flat), "pJ", "% less than<br>flat 8", "; %{color:.0f} % less than flat 8"
+    )
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a treemap.
+
+    Attributes:
+        key: unique.
+        parent: key of the box around it; empty of those of the whole model.
+        label: that stands in it.
+        value: its area.
+        shade: number that its colour says.
+    """
+
+    key: str
+    parent: str
+    label: str
+    value: float
+    shade: float
+
+
+def _treemap(boxes: Sequence[Box], whole: float, shade: float, unit: str, scale: str, more: str) -> Any:
+    """Boxes of a model, whose own value and shade are given; `more` ends what hovering says."""
+    import plotly.graph_objects as go
+
+    every = [Box(MODEL, "", MODEL, whole, shade), *boxes]
     tree = go.Treemap(
-        labels=[MODEL, *(row["operation"] for row in rows)],
-        parents=["", *(MODEL for _ in rows)],
-        values=[whole, *(row["energy"] for row in rows)],
-        text=[shown_size(value, "pJ") for value in (whole, *(row["energy"] for row in rows))],
-        customdata=[100 * (1 - whole / flat) if flat else 0.0, *saved],
+        ids=[MODEL, *(f"{MODEL}/{box.key}" for box in boxes)],
+        labels=[box.label for box in every],
+        parents=["", *(f"{MODEL}/{box.parent}" if box.parent else MODEL for box in boxes)],
+        values=[box.value for box in every],
+        text=[shown_size(box.value, unit) for box in every],
         branchvalues="total",
         marker={
-            "colors": [100 * (1 - whole / flat) if flat else 0.0, *saved],
+            "colors": [box.shade for box in every],
             "colorscale": SCALE,
-            "colorbar": {"title": {"text": "% less than<br>flat 8"}},
+            "colorbar": {"title": {"text": scale}},
             "showscale": True,
         },
-        hovertemplate="%{label}: %{text}, %{percentRoot:.1%}; %{customdata:.0f} % less than flat 8<extra></extra>",
+        hovertemplate=f"%{{label}}: %{{text}}, %{{percentRoot:.1%}}{more}<extra></extra>",
         textinfo="label+percent root",
     )
     return figure_of([tree], 420)

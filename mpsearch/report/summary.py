@@ -1,9 +1,7 @@
 """A report as Markdown, for a pull request: the answer, the front, the config, where it comes from."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from mpsearch.costs.sizes import shown_size
+from mpsearch.markdown import markdown_table
 from mpsearch.report.gathering import Report
 from mpsearch.report.words import (
     answer_rows,
@@ -46,15 +44,3 @@ def summary(report: Report) -> str:
 def folded(title: str, text: str) -> str:
     """A text that a forge shows on a click."""
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
-
-
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table, whose columns are those of any row."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-
-    def cell(value: Any) -> str:
-        text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-        return text.replace("|", "\\|").replace("\n", " ")
-
-    lines = [columns, ["---"] * len(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

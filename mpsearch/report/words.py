@@ -1,9 +1,12 @@
 """How a report words configs, savings and commands."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from mpsearch.config import Role
+from mpsearch.by_layer import rows_by_layer
+from mpsearch.config import Config, Role
+from mpsearch.costs.profile import load_profile, profile_names
 from mpsearch.costs.sizes import shown_size
 from mpsearch.report.gathering import Report
 
@@ -22,23 +25,12 @@ def flat_name(origin: str) -> str:
     return f"flat {origin.removeprefix(UNIFORM)}" if origin.startswith(UNIFORM) else ""
 
 
-def by_layer(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """A config's specs, as JSON, by layer and the rest of the site's name, in their order."""
-    found: dict[str, dict[str, str]] = {}
-    for site, spec in config.items():
-        layer, _, tensor = site.partition("/")
-        found.setdefault(layer, {})[tensor] = f"{spec['bits']} {spec['alpha']}"
-    return found
-
-
 def config_lines(config: Mapping[str, Mapping[str, Any]] | None) -> str:
     """A config's widths in a hover, a line a layer: kernel / bias / activation, a dot where it has none."""
     if not config:
         return ""
-    lines = []
-    for layer, specs in by_layer(config).items():
-        widths = [specs.get(role, "· ").split()[0] for role in ROLES]
-        lines.append(f"{layer} {' / '.join(widths)}")
+    rows = rows_by_layer(Config.from_json(config))
+    lines = [f"{row['layer']} {' / '.join((row[role] or '·').split()[0] for role in ROLES)}" for row in rows]
     more = f"<br>… and {len(lines) - MOST_LINES} layers more" if len(lines) > MOST_LINES else ""
     return "<br>".join(lines[:MOST_LINES]) + more
 
@@ -114,12 +106,9 @@ def answer_rows(report: Report) -> list[dict[str, Any]]:
     return found
 
 
-def config_rows(report: Report, number: int) -> list[dict[str, Any]]:
-    """A trial's config, a row a layer."""
-    layers = by_layer(report.trial(number)["config"] or {})
-    tensors = list(dict.fromkeys((*ROLES, *(tensor for specs in layers.values() for tensor in specs))))
-    used = [tensor for tensor in tensors if any(tensor in specs for specs in layers.values())]
-    return [{"layer": layer, **{t: specs.get(t, "") for t in used}} for layer, specs in layers.items()]
+def config_rows(report: Report, number: int) -> list[dict[str, str]]:
+    """A trial's config, as of `rows_by_layer`."""
+    return rows_by_layer(Config.from_json(report.trial(number)["config"] or {}))
 
 
 def export_rows(report: Report) -> list[dict[str, Any]]:
@@ -167,25 +156,30 @@ def provenance_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def commands(report: Report) -> list[str]:
-    """The commands that make a study as this one is."""
-    was = report.provenance
+    """The commands that make a study as this one is; files of its user's are named `FILE`."""
+    was, name = report.provenance, shlex.quote(report.name)
     flat = [t["origin"].removeprefix(UNIFORM) for t in report.trials if flat_name(t["origin"])]
-    create = ["mpsearch study create", f"--space {was['space_path']}", f"--name {report.name}", f"--seed {was['seed']}"]
-    create += [f"--sampler {was['sampler']}"]
-    create += [f"--sampler-option {name}={value}" for name, value in was["sampler_options"].items()]
-    create += [f"--pruner {was['pruner']}"]
-    create += [f"--pruner-option {name}={value}" for name, value in was["pruner_options"].items()]
+    create = [f"mpsearch study create --space {shlex.quote(was['space_path'])} --name {name} --seed {was['seed']}"]
+    for method in ("sampler", "pruner"):
+        create.append(f"--{method} {was[method]}")
+        create += [f"--{method}-option {option}={value}" for option, value in was[f"{method}_options"].items()]
     create += [f"--uniform {width}" for width in dict.fromkeys(flat)]
     goal = was["goal"]
     if goal:
         create += [f"--objective {goal['objective']}", f"--cost {','.join(goal['costs'])}"]
-        create += [f"--limit {name}={value:g}" for name, value in goal["limits"].items()]
+        create += [f"--limit {cost}={most:.10g}" for cost, most in goal["limits"].items()]
         create += [] if goal["floor"] is None else [f"--limit {report.metric}={goal['floor']:g}"]
-        create += [f"--profile {goal['profile']['name']}"] if goal.get("profile") else []
-    lines = [" ".join(create), f"mpsearch study run {report.name} --trials {len(report.trials)}"]
+        create += [f"--profile {_profile(goal['profile']['name'])}"] if goal.get("profile") else []
+        create += ["--latency-table FILE.csv"] if goal.get("latencies") else []
+    lines = [" ".join(create), f"mpsearch study run {name} --trials {len(report.trials)}"]
     if report.baselines:
-        lines.append(f"mpsearch baselines {report.name}")
+        lines.append(f"mpsearch baselines {name}")
     for tuned in report.finetuned:
         alpha = "" if tuned["changed_alpha"] is None else f" --alpha {tuned['changed_alpha']}"
-        lines.append(f"mpsearch finetune {report.name} --trial {tuned['trial']}{alpha}")
-    return [*lines, f"mpsearch report {report.name}"]
+        lines.append(f"mpsearch finetune {name} --trial {tuned['trial']}{alpha}")
+    return [*lines, f"mpsearch report {name}"]
+
+
+def _profile(device: str) -> str:
+    """By which name a profile is asked for; `FILE.toml` of one of a user's own."""
+    return next((name for name in profile_names() if load_profile(name).name == device), "FILE.toml")

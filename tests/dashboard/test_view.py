@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mpsearch.by_layer import rows_by_layer
 from mpsearch.dashboard.files import Files, artifacts_of
-from mpsearch.dashboard.notes import LINE, config_table, remark_in
+from mpsearch.dashboard.notes import LINE, remark_in
 from mpsearch.dashboard.view import STUDY_ID, OutdatedNoteError, StudyView
 from mpsearch.errors import StudyError
 from mpsearch.export.folders import export_folders, remember_export
+from mpsearch.markdown import markdown_table
 from mpsearch.records import State, TrialRecord
 from mpsearch.study import open_study
 
@@ -134,7 +136,7 @@ def test_a_note_says_what_is_known_and_keeps_what_the_user_writes(study):
     note = bodies(view)["dashboard:1:note_str:0"]
     assert note.startswith(f"a late rise\n\n{LINE}\n\n**Trial 1**: pruned, hopeless\n\nProposed by random")
     assert "| total_bits |" in note
-    assert config_table(study.record(1).config) in note
+    assert markdown_table(rows_by_layer(study.record(1).config)) in note
 
     view.write_note(1, 2, f"it rises late\n\n{LINE}\n\nscribbled below")
     assert study.remark(1) == "it rises late"

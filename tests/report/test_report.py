@@ -3,14 +3,18 @@
 import itertools
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from mpsearch.analysis.analysing import BOTH
+from mpsearch.cli.app import app
 from mpsearch.config import Config
 from mpsearch.costs.bits import ReferenceBits
+from mpsearch.costs.profile import load_profile
 from mpsearch.costs.registry import make_cost
 from mpsearch.creation import provenance_of
 from mpsearch.errors import ConfigError, StudyError
@@ -21,17 +25,19 @@ from mpsearch.finetuning import finetune, kept_weights
 from mpsearch.pages import html_table, write_page
 from mpsearch.probing import prepare
 from mpsearch.ranking import ranked
+from mpsearch.report.confusion import confusion_data
 from mpsearch.report.coordinates import coordinates_data
 from mpsearch.report.document import document, figures_of
 from mpsearch.report.evaluating import classes, confusion_of, evaluate
+from mpsearch.report.front import front_data
 from mpsearch.report.gathering import FORMAT, Report, gather
 from mpsearch.report.harms import importance_data, sensitivity_data
 from mpsearch.report.history import history_data
+from mpsearch.report.noise import noise_data
 from mpsearch.report.pictures import TITLES, write_pictures
-from mpsearch.report.points import front_data
 from mpsearch.report.shares import bits_data, energy_data
-from mpsearch.report.summary import markdown_table, summary
-from mpsearch.report.training import confusion_data, noise_data, tuning_data
+from mpsearch.report.summary import summary
+from mpsearch.report.tuning import tuning_data
 from mpsearch.report.widths import widths_data
 from mpsearch.report.words import answer_rows, answer_sentence, commands, config_lines
 from mpsearch.runners.inprocess import run
@@ -238,9 +244,24 @@ def test_the_summary_has_the_answer_the_front_the_config_and_the_files(studied):
     assert answer_sentence(report) in text
     assert "model.onnx" in text
     assert text.count("<details>") == text.count("</details>") == 2
-    assert markdown_table([{"a": "x|y", "b": 1_000}, {"a": None}]).splitlines()[2:] == ["| x\\|y | 1,000 |", "|  |  |"]
     assert commands(report)[0].startswith("mpsearch study create --space")
     assert "--uniform 8" in commands(report)[0]
+
+
+def test_the_commands_that_do_it_again_are_commands(studied):
+    study, report = studied
+    goal = replace(study.goal, limits={"flash": 2_097_152.0}, floor=0.5, profile=load_profile("stm32l4r9"))
+    was = {**report.provenance, "sampler_options": {"n_startup_trials": 5}, "goal": goal.to_json()}
+    lines = commands(replace(report, name="my study", provenance=was))
+    assert lines[0].endswith("--limit flash=2097152 --limit accuracy=0.5 --profile stm32l4r9")
+    assert "--name 'my study'" in lines[0]
+    for line in lines:
+        command, words = get_command(app), shlex.split(line)[1:]
+        while getattr(command, "commands", None):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context("", words)
+    own = {**goal.to_json(), "profile": {**goal.to_json()["profile"], "name": "mine"}}
+    assert "--profile FILE.toml" in commands(replace(report, provenance={**was, "goal": own}))[0]
 
 
 def test_other_trials_costs_and_mistakes(studied, engine):
