@@ -165,6 +165,19 @@ class BitCost:
         activations = widths @ np.where(self._is_activation, self._elements, 0) + self._ends_bits
         return parameters, activations
 
+    def parts(self, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parameter bits and activation bits of each site, and of the model's ends in the last column.
+
+        Args:
+            widths: as of `batch`.
+
+        Returns:
+            Two int64 arrays of shape (configs, sites + 1).
+        """
+        bits = np.column_stack([widths * self._elements, np.full(len(widths), self._ends_bits)])
+        is_activation = np.append(self._is_activation, True)
+        return np.where(is_activation, 0, bits), np.where(is_activation, bits, 0)
+
     def price(self, site: SiteFacts, spec: QuantizerSpec) -> int:
         """What a site adds to the bit cost with a spec, in bits."""
         return site.elements * spec.bits

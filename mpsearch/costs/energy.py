@@ -15,14 +15,13 @@ Where it differs from `qkeras.qtools` of QKeras 1.2, it is because that is wrong
 - rescaling costs a multiplication of 32 bits, or a shift, for each value, which is what scale modes differ in.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from mpsearch.config import FLOAT_BITS
-from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.model import PerOperation, widest
 from mpsearch.costs.profile import PLACES
 from mpsearch.costs.rescaling import RescalingMultiplications
 from mpsearch.costs.specs import Specs
@@ -56,7 +55,7 @@ HOROWITZ = Energies()
 _WORD = 64  # bits that an SRAM gives at once
 
 
-class EnergyPj(Cost):
+class EnergyPj(PerOperation):
     """Picojoules of one inference: reads of inputs and parameters, writes of outputs, arithmetic and rescaling.
 
     Each tensor lies in an SRAM of its own size.
@@ -91,12 +90,6 @@ class EnergyPj(Cost):
                 raise ConfigError(f"`{what}` must be kept in {', '.join(PLACES)}, but got {place!r}")
         self.weights, self.activations = weights, activations
         self.least_sram, self.staged, self.energies = least_sram, staged, energies
-
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
 
     def arithmetic(self, specs: Specs, operation: OperationFacts) -> np.ndarray:
         """Picojoules of an operation's multiplications and additions, without rescaling; float64 (configs,)."""
@@ -135,7 +128,7 @@ class EnergyPj(Cost):
         """Picojoules of writing an operation's outputs; float64 (configs,)."""
         return sum((self._tensor(specs, name) for name in operation.outputs), np.zeros(len(specs)))
 
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         parts = (self.reads, self.parameters, self.arithmetic, self.rescaling, self.writes)
         columns = [sum(part(specs, operation) for part in parts) for operation in self.facts.operations]
         return np.stack([np.asarray(column) for column in columns], axis=1)

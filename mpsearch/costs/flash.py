@@ -25,6 +25,9 @@ class FlashBytes(Cost):
     def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
         return [site.name for site in self.facts.sites], self._sites(specs).astype(np.float64)
 
+    def dependencies(self) -> Sequence[Sequence[str]]:
+        return [[site.name] for site in self.facts.sites]
+
     def _sites(self, specs: Specs) -> np.ndarray:
         """Bytes of each site, int64 (configs, sites)."""
         roles = np.array([site.role.value for site in self.facts.sites])

@@ -6,14 +6,14 @@ import numpy as np
 
 from mpsearch.costs.containers import container_bits, padded_bits, whole_bytes
 from mpsearch.costs.measured import Row, shape_text
-from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.model import PerOperation, widest
 from mpsearch.costs.profile import Profile
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts, OperationFacts
 
 
-class RooflineLatency(Cost):
+class RooflineLatency(PerOperation):
     """Microseconds by a roofline: an operation takes as long as its arithmetic or its memory, whichever is longer.
 
     Args:
@@ -39,13 +39,7 @@ class RooflineLatency(Cost):
         self.profile = profile
         self._clock, self._macs_per_cycle = profile.clock_mhz, profile.macs_per_cycle
 
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
-
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         return np.stack([self._operation(specs, operation) for operation in self.facts.operations], axis=1)
 
     def _operation(self, specs: Specs, operation: OperationFacts) -> np.ndarray:
@@ -67,7 +61,7 @@ class RooflineLatency(Cost):
         return found
 
 
-class TableLatency(Cost):
+class TableLatency(PerOperation):
     """Microseconds by a table of measured layers: the first row that fits an operation and its widths counts.
 
     Args:
@@ -96,13 +90,7 @@ class TableLatency(Cost):
                 f"all `{first.name}` ({first.layer_class}, {shapes}): add one, or one with * for all others"
             )
 
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
-
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         return np.stack([self._operation(specs, number) for number in range(len(self._rows))], axis=1)
 
     def _operation(self, specs: Specs, number: int) -> np.ndarray:

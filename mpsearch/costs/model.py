@@ -8,7 +8,7 @@ import numpy as np
 
 from mpsearch.config import Config
 from mpsearch.costs.specs import Specs
-from mpsearch.facts import ModelFacts
+from mpsearch.facts import ModelFacts, OperationFacts
 
 TOLERANCE = 1e-9
 """Part of a limit by which a cost may be beyond it: sums of floats aren't exact."""
@@ -54,6 +54,10 @@ class Cost(ABC):
         """
         return None
 
+    def dependencies(self) -> Sequence[Sequence[str]] | None:
+        """The sites that each part depends on, in the order of `parts`; None where that isn't known."""
+        return None
+
     def beyond(self, specs: Specs, most: float) -> np.ndarray:
         """How far configs are beyond a limit, in parts of it: float64 (configs, n), zeros inside.
 
@@ -68,6 +72,35 @@ class Cost(ABC):
     def columns(self) -> Mapping[str, int]:
         """Site to its column in `Specs`."""
         return {site.name: column for column, site in enumerate(self.facts.sites)}
+
+
+class PerOperation(Cost):
+    """A cost of which each operation has a part: the sum of them, or the largest."""
+
+    @abstractmethod
+    def operations(self, specs: Specs) -> np.ndarray:
+        """The part of each operation, float64 (configs, operations)."""
+
+    def batch(self, specs: Specs) -> np.ndarray:
+        parts = self.operations(specs)
+        return np.asarray(parts.max(axis=1, initial=0.0) if self.is_maximum else parts.sum(axis=1))
+
+    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
+        return [operation.name for operation in self.facts.operations], self.operations(specs)
+
+    def dependencies(self) -> Sequence[Sequence[str]]:
+        return [self._sites(operation) for operation in self.facts.operations]
+
+    def _sites(self, operation: OperationFacts) -> tuple[str, ...]:
+        """The sites that an operation's part depends on: of its parameters, inputs and outputs."""
+        sites = {tensor.name: tensor.sites for tensor in self.facts.tensors}
+        maps = [site for name in (*operation.inputs, *operation.outputs) for site in sites[name]]
+        return (*operation.kernels, *operation.biases, *maps, *operation.states, *multiplied(operation))
+
+
+def multiplied(operation: OperationFacts) -> tuple[str, ...]:
+    """The sites of an operation's factors."""
+    return tuple(site for product in operation.products for site in (product.kernel, *product.operand))
 
 
 def widest(specs: Specs, sites: Sequence[str], columns: Mapping[str, int]) -> np.ndarray:

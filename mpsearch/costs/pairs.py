@@ -1,17 +1,15 @@
 """Pairs of widths that a device multiplies."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.model import PerOperation, widest
 from mpsearch.costs.profile import Profile
 from mpsearch.costs.specs import Specs
 from mpsearch.errors import ConfigError
 from mpsearch.facts import ModelFacts
 
 
-class UnsupportedProducts(Cost):
+class UnsupportedProducts(PerOperation):
     """Kernels whose products a device can't compute: it doesn't multiply their width with that of their input.
 
     Float kernels and inputs count as such, where the device names pairs at all.
@@ -33,12 +31,6 @@ class UnsupportedProducts(Cost):
             raise ConfigError(f"the profile of {profile.name} names no pairs of widths, so none is unsupported")
         self._pairs = profile.pairs
 
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
-
     def beyond(self, specs: Specs, most: float) -> np.ndarray:
         """Of each operation, how many times the widths must double or halve until the device has the pair."""
         found = np.zeros((len(specs), len(self.facts.operations)))
@@ -50,7 +42,7 @@ class UnsupportedProducts(Cost):
                 found[:, number] += np.min(away, axis=0)
         return found if most < 1 else super().beyond(specs, most)
 
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         found = np.zeros((len(specs), len(self.facts.operations)))
         for number, operation in enumerate(self.facts.operations):
             for product in operation.products:

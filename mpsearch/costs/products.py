@@ -1,30 +1,25 @@
 """Work: multiply-accumulates, the bits that take part in them, and the widths of accumulators."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from mpsearch.config import FLOAT_BITS
-from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.model import PerOperation, multiplied, widest
 from mpsearch.costs.specs import Specs
 from mpsearch.facts import OperationFacts, ProductFacts
 
 
-class _PerOperation(Cost):
-    """A sum over operations."""
+class _PerProduct(PerOperation):
+    """A sum over products."""
 
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
-
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         columns = [
             sum((self._product(specs, product) for product in operation.products), np.zeros(len(specs)))
             for operation in self.facts.operations
         ]
         return np.stack(columns, axis=1)
+
+    def _sites(self, operation: OperationFacts) -> tuple[str, ...]:
+        return multiplied(operation)
 
     def _product(self, specs: Specs, product: ProductFacts) -> np.ndarray:
         raise NotImplementedError
@@ -35,7 +30,7 @@ class _PerOperation(Cost):
         return kernel, widest(specs, product.operand, self.columns).astype(np.float64)
 
 
-class Macs(_PerOperation):
+class Macs(_PerProduct):
     """Multiply-accumulates for one sample; the same for each config."""
 
     name, unit, about = "macs", "MACs", "multiply-accumulates"
@@ -44,7 +39,7 @@ class Macs(_PerOperation):
         return np.full(len(specs), float(product.macs))
 
 
-class Bops(_PerOperation):
+class Bops(_PerProduct):
     """Bit operations, accumulations included: Σ MACs · (b_w · b_a + b_w + b_a + log₂ n), with sums of n products.
 
     Source: C. Baskin et al., *UNIQ: Uniform Noise Injection for Non-Uniform Quantization of Neural Networks*,
@@ -58,7 +53,7 @@ class Bops(_PerOperation):
         return product.macs * (kernel * operand + kernel + operand + np.log2(product.fan_in))
 
 
-class Ebops(_PerOperation):
+class Ebops(_PerProduct):
     """Effective bit operations: Σ MACs · b_w · b_a, widths as declared.
 
     Source: C. Sun et al., *Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip*,
@@ -73,7 +68,7 @@ class Ebops(_PerOperation):
         return product.macs * kernel * operand
 
 
-class AccumulatorBits(Cost):
+class AccumulatorBits(PerOperation):
     """The width of the widest accumulator: what holds the sum of all products of a value, whatever they are.
 
     For sums of n products of codes of at most w and a in magnitude it is ⌈log₂(n · w · a + 1)⌉ + 1 bits, sign included.
@@ -82,12 +77,6 @@ class AccumulatorBits(Cost):
 
     name, unit, about = "accumulator", "bits", "the widest accumulator"
     is_maximum = True
-
-    def batch(self, specs: Specs) -> np.ndarray:
-        return np.asarray(self._operations(specs).max(axis=1, initial=0.0))
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
 
     def of(self, specs: Specs, operation: OperationFacts) -> np.ndarray:
         """Bits of an operation's accumulators, float64 (configs,); 0 where it has none."""
@@ -104,5 +93,8 @@ class AccumulatorBits(Cost):
             largest += product.fan_in * specs.magnitudes[:, column] * specs.magnitudes[:, columns].max(axis=1)
         return np.where(floats, FLOAT_BITS, np.ceil(np.log2(largest + 1.0)) + 1.0)
 
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         return np.stack([self.of(specs, operation) for operation in self.facts.operations], axis=1)
+
+    def _sites(self, operation: OperationFacts) -> tuple[str, ...]:
+        return multiplied(operation)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from mpsearch.costs.containers import padded_bits, whole_bytes
-from mpsearch.costs.model import Cost, widest
+from mpsearch.costs.model import PerOperation, widest
 from mpsearch.costs.specs import Specs
 from mpsearch.facts import ModelFacts, OperationFacts
 
@@ -28,7 +28,7 @@ class _Moment:
     output: int
 
 
-class RamBytes(Cost):
+class RamBytes(PerOperation):
     """The most bytes of feature maps that are in memory at once.
 
     Operations are executed in the order of the facts. A feature map is in memory from the operation that makes it to
@@ -50,13 +50,7 @@ class RamBytes(Cost):
         super().__init__(facts)
         self.packed = packed
 
-    def batch(self, specs: Specs) -> np.ndarray:
-        return np.asarray(self._moments(specs).max(axis=1, initial=0.0))
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._moments(specs)
-
-    def _moments(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         """Bytes in memory while each operation is executed, float64 (configs, operations)."""
         sizes = self.tensor_bytes(specs)
         found = sizes @ self._alive.T
@@ -67,6 +61,13 @@ class RamBytes(Cost):
             if operation.states:
                 found[:, number] += self._state_bytes(specs, operation)
         return found
+
+    def dependencies(self) -> Sequence[Sequence[str]]:
+        sites = [tensor.sites for tensor in self.facts.tensors]
+        return [
+            [*(site for number in moment.alive for site in sites[number]), *operation.states]
+            for moment, operation in zip(self._timeline, self.facts.operations, strict=True)
+        ]
 
     def tensor_bytes(self, specs: Specs) -> np.ndarray:
         """Bytes of each tensor, float64 (configs, tensors)."""

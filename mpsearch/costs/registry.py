@@ -1,6 +1,6 @@
 """Costs by their names: those of mpsearch, and users' own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,9 +58,19 @@ class BitsOf(Cost):
         self._cost = BitCost(facts, reference)
 
     def batch(self, specs: Specs) -> np.ndarray:
-        parameters, activations = self._cost.batch(specs.widths)
-        parts = {"parameter_bits": parameters, "activation_bits": activations, "bits": parameters + activations}
-        return parts[self.name].astype(np.float64)
+        return self._own(self._cost.batch(specs.widths))
+
+    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
+        return [*self._cost.sites, "inputs and softmax"], self._own(self._cost.parts(specs.widths))
+
+    def dependencies(self) -> Sequence[Sequence[str]]:
+        return [*([site] for site in self._cost.sites), []]
+
+    def _own(self, both: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Of parameter bits and activation bits what it counts, float64."""
+        parameters, activations = both
+        own = {"parameter_bits": parameters, "activation_bits": activations, "bits": parameters + activations}
+        return own[self.name].astype(np.float64)
 
 
 class FunctionCost(Cost):

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpsearch.costs.model import Cost
+from mpsearch.costs.model import PerOperation
 from mpsearch.costs.specs import Specs
 from mpsearch.facts import OperationFacts
 
 
-class RescalingMultiplications(Cost):
+class RescalingMultiplications(PerOperation):
     """Multiplications of one sample that rescaling takes.
 
     Each value of an operation whose output gets codes of its own is brought from the scale of the sums, which is that
@@ -19,12 +19,6 @@ class RescalingMultiplications(Cost):
     """
 
     name, unit, about = "rescaling", "multiplications", "rescalings that no shift can do"
-
-    def batch(self, specs: Specs) -> np.ndarray:
-        return self._operations(specs).sum(axis=1)
-
-    def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
-        return [operation.name for operation in self.facts.operations], self._operations(specs)
 
     def of(self, specs: Specs, operation: OperationFacts) -> tuple[np.ndarray, np.ndarray]:
         """Multiplications and shifts of an operation, each float64 (configs,)."""
@@ -44,5 +38,5 @@ class RescalingMultiplications(Cost):
         """Whether one of some sites has a scale that may be any number, (configs,)."""
         return np.asarray(specs.free[:, [self.columns[site] for site in sites]].any(axis=1))
 
-    def _operations(self, specs: Specs) -> np.ndarray:
+    def operations(self, specs: Specs) -> np.ndarray:
         return np.stack([self.of(specs, operation)[0] for operation in self.facts.operations], axis=1)

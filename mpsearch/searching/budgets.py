@@ -5,7 +5,8 @@ scale, those first that bring a config nearest to its limits, and no more of the
 is put back. Where a cost may fall as widths rise the way goes upwards as well.
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from mpsearch.costs.sizes import shown_size
 from mpsearch.errors import ConfigError
 from mpsearch.searching.arrays import SpecArrays
 from mpsearch.searching.scoring import Scoring
+from mpsearch.searching.tables import Tables, has_table
 from mpsearch.space import ResolvedSpace
 
 ROUNDS = 64
@@ -74,10 +76,13 @@ class Budget:
         Args:
             positions: on the menus of the space's choices, integers (configs, choices).
         """
-        specs = self._arrays.at(positions, any(cost.needs_configs for cost in self.costs))
         total = np.zeros(len(positions))
-        for cost, most in zip(self.costs, self.most, strict=True):
-            total += cost.beyond(specs, most).sum(axis=1)
+        if self._tables is not None:
+            total += self._tables.excess(positions)
+        if self._computed:
+            specs = self._arrays.at(positions, any(cost.needs_configs for cost, _ in self._computed))
+            for cost, most in self._computed:
+                total += cost.beyond(specs, most).sum(axis=1)
         return total
 
     def broken(self, config: Config) -> list[str]:
@@ -98,12 +103,19 @@ class Budget:
         if not self.costs:
             return config
         start = self.space.positions([config])[0]
+        found = self.moved(start)
+        return config if found is start else next(self.space.configs(found[None]))
+
+    def moved(self, start: np.ndarray) -> np.ndarray:
+        """The same of positions on the menus, integers (choices,)."""
+        if not self.costs or self._excess(start) == 0:
+            return start
         found = self._down(start)
         if found is None:
             found = self._cheapest
-        if self.excess(found[None])[0] > 0:
+        if self._excess(found) > 0:
             raise self.refusal()
-        return next(self.space.configs(self._back(found, start)[None]))
+        return self._back(found, start)
 
     def feasible(self) -> list[Feasible]:
         """Of each limit, whether it can be met, and by what it is held back."""
@@ -130,7 +142,7 @@ class Budget:
         picks = {choice.name: min(choice.specs, key=_price) for choice in self.space.choices}
         config = self.space.config(self.space.repaired(picks) if self.space.limits else picks)
         narrow = self.space.positions([config])[0]
-        if self.excess(narrow[None])[0] == 0 or not any(cost.falls_with_widths for cost in self.costs):
+        if self._excess(narrow) == 0 or not any(cost.falls_with_widths for cost in self.costs):
             return narrow
         for width in (2, 4, 8, 16, 32):
             start = self.space.positions([self.space.uniform(width)])[0]
@@ -141,68 +153,122 @@ class Budget:
 
     def _down(self, start: np.ndarray) -> np.ndarray | None:
         """The way from a config into the limits; None where it ends before."""
-        here = start.copy()
+        here, rows = start.copy(), np.arange(len(start))
         for _ in range(ROUNDS):
-            excess = self.excess(here[None])[0]
+            excess = self._excess(here)
             if excess == 0:
                 return here
-            moves = [(choice, to) for choice, position in enumerate(here) for to in self._steps[choice][position]]
-            if not moves:
+            steps = self._steps[rows, here]  # (choices, steps), those that are none at the end
+            moves = steps[steps >= 0]
+            gains = np.full(steps.shape, -1.0)
+            gains[steps >= 0] = np.where(self._allowed_after(here, moves), excess - self._excess_after(here, moves), -1)
+            first = (gains > 0).argmax(axis=1)  # of each choice the first move that brings anything
+            gained = gains[rows, first]
+            ordered = np.argsort(-gained, kind="stable")[: int((gained > 0).sum())]
+            if not len(ordered):
                 return None
-            candidates = np.repeat(here[None], len(moves), axis=0)
-            for row, (choice, to) in enumerate(moves):
-                candidates[row, choice] = to
-            gains = excess - self.excess(candidates)
-            nearest: dict[int, int] = {}  # of each choice the first move that brings anything
-            for row, (choice, _) in enumerate(moves):
-                if gains[row] > 0 and choice not in nearest and self._allowed(candidates[row]):
-                    nearest[choice] = row
-            ordered = sorted(nearest.values(), key=lambda row: -gains[row])
-            taken = dict(moves[row] for row in ordered)
-            if not taken:
-                return None
-            here = self._first_inside(here, taken)
+            here = self._first_inside(here, ordered, self._to[steps[rows, first]][ordered])
         return None
 
-    def _first_inside(self, here: np.ndarray, taken: Mapping[int, int]) -> np.ndarray:
+    def _first_inside(self, here: np.ndarray, choices: np.ndarray, to: np.ndarray) -> np.ndarray:
         """The config after so many of the moves that it is inside, or after all of them."""
-        steps = np.repeat(here[None], len(taken), axis=0)
-        for row, (choice, to) in enumerate(taken.items()):
-            steps[row:, choice] = to
-        # the first move alone is allowed, several may not be
-        steps = steps[[self._allowed(step) for step in steps]] if self.space.limits else steps
-        inside = np.flatnonzero(self.excess(steps) == 0)
-        return np.asarray(steps[inside[0]] if len(inside) else steps[-1])
+        counts = list(range(1, len(choices) + 1))
+        if self.space.limits:  # the first move alone is allowed, several may not be
+            together = [self._with(here, choices[:count], to[:count]) for count in counts]
+            counts = [count for count in counts if self._allowed(together[count - 1])]
+
+        def inside(count: int) -> bool:
+            return bool(self._excess(self._with(here, choices[:count], to[:count])) == 0)
+
+        count = counts[bisect_left(counts, True, key=inside)] if inside(counts[-1]) else counts[-1]
+        return self._with(here, choices[:count], to[:count])
 
     def _back(self, here: np.ndarray, start: np.ndarray) -> np.ndarray:
         """A config inside the limits, with what needn't differ from where it came from put back."""
-        changed = [int(choice) for choice in np.flatnonzero(here != start)]
-        while changed:
-            steps = np.repeat(here[None], len(changed), axis=0)
-            for row, choice in enumerate(changed):
-                steps[row:, choice] = start[choice]
-            inside = (self.excess(steps) == 0) & np.array([self._allowed(step) for step in steps])
-            kept = len(changed) if inside.all() else int(inside.argmin())
-            if kept:
-                here = steps[kept - 1]
-            changed = changed[kept + 1 :]  # the one after can't be put back
-        return here
+        while True:
+            changed = np.flatnonzero(here != start)
+            moves = self._first[changed] + start[changed]
+            alone = (self._excess_after(here, moves) == 0) & self._allowed_after(here, moves)
+            changed = changed[alone]
+            if not len(changed):
+                return here
 
-    def _allowed(self, positions: np.ndarray) -> bool:
-        """Whether a config keeps the limits between the space's widths."""
-        return not self.space.limits or next(self.space.configs(positions[None])) in self.space
+            def beyond(count: int, here: np.ndarray = here, changed: np.ndarray = changed) -> bool:
+                row = self._with(here, changed[:count], start[changed[:count]])
+                return bool(self._excess(row) > 0) or not self._allowed(row)
+
+            # what can be put back alone can, before the first that can't any more
+            count = bisect_left(range(2, len(changed) + 1), True, key=beyond) + 1
+            here = self._with(here, changed[:count], start[changed[:count]])
+
+    def _with(self, here: np.ndarray, choices: np.ndarray, to: np.ndarray) -> np.ndarray:
+        """A config whose choices, some of them, are elsewhere."""
+        row = here.copy()
+        row[choices] = to
+        return row
+
+    def _excess(self, here: np.ndarray) -> float:
+        """How far one config is beyond the limits."""
+        return float(self.excess(here[None])[0])
+
+    def _excess_after(self, here: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """How far a config is beyond the limits after each of some moves, which are numbered through all menus."""
+        if not self._computed and self._tables is not None:
+            return self._tables.excess_after(here)[moves]
+        return self.excess(self._after(here, moves))
+
+    def _allowed_after(self, here: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """Of each of some moves, whether a config keeps the limits between the space's widths after it."""
+        if not self.space.limits:
+            return np.ones(len(moves), dtype=bool)
+        return self.space.keep_limits(self._after(here, moves))
+
+    def _allowed(self, here: np.ndarray) -> bool:
+        return not self.space.limits or bool(self.space.keep_limits(here[None])[0])
+
+    def _after(self, here: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """A config after each of some moves, (moves, choices)."""
+        rows = np.repeat(here[None], len(moves), axis=0)
+        rows[np.arange(len(moves)), self._choice[moves]] = self._to[moves]
+        return rows
 
     @cached_property
-    def _steps(self) -> list[list[list[int]]]:
-        """Of each choice and position: the positions to which it may go next."""
+    def _tables(self) -> Tables | None:
+        """Of the costs that have one; None where none has."""
+        known = [pair for pair in zip(self.costs, self.most, strict=True) if has_table(self.space, pair[0])]
+        return Tables(self.space, [cost for cost, _ in known], [most for _, most in known]) if known else None
+
+    @cached_property
+    def _computed(self) -> list[tuple[Cost, float]]:
+        """The costs that have no table, and their limits."""
+        return [pair for pair in zip(self.costs, self.most, strict=True) if not has_table(self.space, pair[0])]
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Of each choice, the number of the move to its first position."""
+        return np.cumsum([0, *(len(choice.specs) for choice in self.space.choices)])[:-1]
+
+    @cached_property
+    def _choice(self) -> np.ndarray:
+        """Of each move, which choice moves."""
+        return np.repeat(np.arange(len(self.space.choices)), [len(choice.specs) for choice in self.space.choices])
+
+    @cached_property
+    def _to(self) -> np.ndarray:
+        """Of each move, to which position."""
+        return np.concatenate([np.arange(len(choice.specs)) for choice in self.space.choices])
+
+    @cached_property
+    def _steps(self) -> np.ndarray:
+        """Of each choice and position, the moves that it may take next, -1 after them: (choices, positions, steps)."""
         anywhere = any(cost.falls_with_widths for cost in self.costs)
-        return [
-            [
-                _around(choice.specs, position) if anywhere else _cheaper(choice.specs, spec)
-                for position, spec in enumerate(choice.specs)
-            ]
-            for choice in self.space.choices
-        ]
+        longest = max(len(choice.specs) for choice in self.space.choices)
+        found = np.full((len(self.space.choices), longest, longest), -1)
+        for number, choice in enumerate(self.space.choices):
+            for position, spec in enumerate(choice.specs):
+                steps = _around(choice.specs, position) if anywhere else _cheaper(choice.specs, spec)
+                found[number, position, : len(steps)] = self._first[number] + np.array(steps, dtype=np.int64)
+        return found
 
 
 def _price(spec: QuantizerSpec) -> tuple[int, bool]:

@@ -207,13 +207,13 @@ class Guide:
         if len(positions) and self._budget.costs:
             positions = positions[self._budget.excess(positions) == 0]
         if self.space.limits:
-            positions = positions[[next(self.space.configs(row[None])) in self.space for row in positions]]
+            positions = positions[self.space.keep_limits(positions)]
         return positions
 
     def _any(self, taken: Collection[tuple[int, ...]], rng: np.random.Generator) -> np.ndarray:
         """A config by chance, moved into the limits; one that was tried where chance finds no other."""
         found = self.space.draw(rng, 64)
-        moved = [self.space.positions([self._budget.repaired(config)])[0] for config in self.space.configs(found)]
+        moved = [self._budget.moved(row) for row in found]
         free = [row for row in moved if tuple(row.tolist()) not in taken]
         return free[0] if free else moved[0]
 

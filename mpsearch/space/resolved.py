@@ -140,6 +140,18 @@ class ResolvedSpace:
             return False
         return True
 
+    def keep_limits(self, positions: np.ndarray) -> np.ndarray:
+        """Whether configs keep the limits between widths: bool (configs,).
+
+        Args:
+            positions: on the choices' menus, integers (configs, choices).
+        """
+        found = np.ones(len(positions), dtype=bool)
+        for left, comparison, right in self._numbered_limits:
+            widths = (self._columns[choice][0][positions[:, choice]] for choice in (left, right))
+            found &= comparison.holds(*widths)
+        return found
+
     def nth(self, index: int) -> Config:
         """Config number `index` of the iteration, without visiting those before it.
 

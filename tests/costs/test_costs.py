@@ -211,7 +211,8 @@ def test_powers_of_two_never_cost_more(real, seed):
 def test_what_costs_are_made_of_is_said():
     rows = made_of(make_cost("flash", FACTS), config(FACTS), 2)
     assert rows == [("a/kernel", 40.0), ("b/kernel", 24.0)]
-    assert made_of(make_cost("bits", FACTS), config(FACTS), 2) == []
+    assert made_of(make_cost("bits", FACTS), config(FACTS), 2) == [("a/kernel", 192.0), ("b/kernel", 96.0)]
+    assert made_of(make_cost("activation_bits", FACTS), Config({}), 1) == [("input/activation", 192.0)]
 
 
 def test_a_users_cost_is_known_by_its_name():
