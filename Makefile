@@ -35,6 +35,8 @@ types: $(VENV)/.installed-dev
 # several workers share the cores, so that TensorFlow's own threads would only wait for each other
 unit: export TF_NUM_INTRAOP_THREADS = 1
 unit: export TF_NUM_INTEROP_THREADS = 1
+# tests start dozens of processes that import TensorFlow: 6 s each, but 17 s where Python may not keep what it compiled
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(VENV)/.installed-dev
 	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal
 
