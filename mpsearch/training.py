@@ -151,6 +151,7 @@ class Session:
         samples = data.train if recipe.subset is None else data.train.head(recipe.subset)
         train = Batches(data, samples, recipe.batch_size, seed, self._ends, augment, weigh)
         follow = _Follow(self, recipe, data, train, history, report, keep_best)
+        self._build_metrics(self.model, data)
         self.model.fit(
             train,
             validation_data=self._batches(data, data.validation),
@@ -163,6 +164,7 @@ class Session:
 
     def evaluate(self, data: Data, samples: Samples, further: bool = True) -> dict[str, float]:
         """Loss and metric on a split, and the further metrics where these are wanted."""
+        self._build_metrics(self.model, data)
         found = self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
         wanted = self.further if further else ()
         if any(name not in WHOLE for name in wanted):
@@ -170,6 +172,7 @@ class Session:
                 judge = Trainee(self.model, self._ends.outputs)
                 self._judge = judge, self._compile(judge, self.further, "sgd")
             judge, measured = self._judge
+            self._build_metrics(judge, data)
             values = judge.evaluate(self._batches(data, samples), verbose=0, return_dict=True)
             found |= measured.named(_floats(values))
         return found | self.whole(data, samples, (self.metric, *wanted))
@@ -214,6 +217,11 @@ class Session:
         found = _floats(values)
         return found | self._measured.named(found)
 
+    def _build_metrics(self, model: "Trainee", data: Data) -> None:
+        """Let a model make its metrics' variables: where its first step makes them, TensorFlow traces that twice."""
+        if model.metrics_unbuilt:
+            model.build_metrics(self._batches(data, data.validation.head(1))[0][1])
+
     def _batches(self, data: Data, samples: Samples) -> Batches:
         return Batches(data, samples, EVALUATION_BATCH, ends=self._ends)
 
@@ -240,6 +248,18 @@ class Trainee(keras.Model):
         if self._soft is None or not training:
             return loss
         return self._soft(x, y_pred, loss, sum(self.losses), sample_weight)
+
+    @property
+    def metrics_unbuilt(self) -> bool:
+        """Whether the metrics haven't made their variables, and nothing else would be left for the first step to make.
+
+        With several outputs their losses would be: Keras keeps the mean of each.
+        """
+        return len(self.outputs) == 1 and self._compile_metrics is not None and not self._compile_metrics.built
+
+    def build_metrics(self, y: np.ndarray) -> None:
+        """Make the metrics' variables, for targets such as `y`, of any number of samples."""
+        self._compile_metrics.build(keras.KerasTensor((None, *y.shape[1:]), y.dtype), self.outputs[0])
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

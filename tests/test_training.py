@@ -11,7 +11,7 @@ from mpsearch.batches import Batches, Ends, augmenter
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError, DataError
 from mpsearch.task import Distillation, Training
-from mpsearch.training import Session, check_task
+from mpsearch.training import Session, Trainee, check_task
 
 
 def test_shuffling_depends_on_seed_and_epoch_alone(tiny_engine):
@@ -40,6 +40,25 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(tiny_engine):
         runs.append(tiny_engine.network.state())
     assert all(np.array_equal(a, b) for a, b in zip(runs[0], runs[1], strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(runs[0], runs[2], strict=True))
+
+
+def test_each_step_is_traced_once_though_metrics_have_variables(tiny_engine, monkeypatch):
+    traced, data = [], tiny_engine.data
+
+    def note(step):
+        original = getattr(Trainee, step)
+        monkeypatch.setattr(Trainee, step, lambda self, batch: traced.append(step) or original(self, batch))
+
+    note("train_step")
+    note("test_step")
+    further = ("sparse_top_k_categorical_accuracy",)
+    session = Session(tiny_engine.task.build(), "sgd", "sparse_categorical_crossentropy", "accuracy", further=further)
+    session.fit(data, Training(epochs=2), 0)
+    assert traced == ["train_step", "test_step"]
+    session.evaluate(data, data.test, further=False)
+    assert len(traced) == 2
+    session.evaluate(data, data.test)
+    assert traced[2:] == ["test_step"]  # of the further metrics
 
 
 def test_a_subset_is_the_first_samples_of_the_training_split(tiny_engine, monkeypatch):
