@@ -47,8 +47,8 @@ print(json.dumps({
 """
 
 
-def under_jax(script, folder):
-    """What a script prints last, as JSON."""
+def under_jax(script, folder, results=1):
+    """What a script prints last, so many lines of JSON."""
     env = {
         **os.environ,
         "KERAS_BACKEND": "jax",
@@ -58,11 +58,17 @@ def under_jax(script, folder):
     }
     run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=folder)
     assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    return [json.loads(line) for line in run.stdout.splitlines()[-results:]]
 
 
-def test_a_network_is_built_trained_and_switched_under_jax(tmp_path):
-    found = under_jax(SCRIPT, tmp_path)
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What `SCRIPT` and `RECURRENT` print: of one process, since starting it takes longer than what they do."""
+    return under_jax(SCRIPT + RECURRENT, tmp_path_factory.mktemp("jax"), results=2)
+
+
+def test_a_network_is_built_trained_and_switched_under_jax(printed):
+    found = printed[0]
     assert found["backend"] == "jax"
     first, four, eight, again, last = found["from_float"]
     assert max(first, last) < 1e-5
@@ -108,7 +114,7 @@ print(json.dumps({
 @pytest.mark.slow
 def test_the_whole_path_from_space_file_to_exported_file_under_jax(tmp_path):
     shutil.copy(Path(__file__).with_name("tiny.py"), tmp_path)
-    found = under_jax(WHOLE_PATH, tmp_path)
+    (found,) = under_jax(WHOLE_PATH, tmp_path)
     assert found["backend"] == found["recorded"] == "jax"
     assert len(found["metrics"]) == 2
     assert all(metric > 0.3 for metric in found["metrics"])
@@ -141,7 +147,7 @@ print(json.dumps({"moved": float(np.abs(outputs[0] - outputs[1]).max()), "loss":
 """
 
 
-def test_the_states_of_recurrent_layers_are_quantized_under_jax(tmp_path):
-    found = under_jax(RECURRENT, tmp_path)
+def test_the_states_of_recurrent_layers_are_quantized_under_jax(printed):
+    found = printed[1]
     assert found["moved"] > 1e-4
     assert 0 < found["loss"] < 10
