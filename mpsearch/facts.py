@@ -36,7 +36,7 @@ class SiteFacts:
     producers: tuple[str, ...] = ()
     scales: int = 1
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Number of values, batch dimension left out."""
         return prod(self.shape)
@@ -71,7 +71,7 @@ class TensorFacts:
     shape: tuple[int, ...]
     sites: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Number of values, batch dimension left out."""
         return prod(self.shape)

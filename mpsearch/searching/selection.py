@@ -27,6 +27,7 @@ class Selector:
         self.space, self.damages = space, [np.asarray(array, dtype=np.float64) for array in damages]
         self._arrays, self._knapsack = SpecArrays(space), Knapsack(space)
         self._sizes = [len(choice.specs) for choice in space.choices]
+        self._around: dict[tuple[str, bytes], np.ndarray] = {}
 
     def damage(self, positions: np.ndarray) -> float:
         """The damage of a selection, a sum over choices."""
@@ -43,9 +44,13 @@ class Selector:
             Positions on the menus, int64 (choices,).
         """
         at = np.array([int(np.argmin(array)) for array in self.damages], dtype=np.int64)
-        aims, best = list(most), None
+        aims, best, before = list(most), None, None
         for _ in range(ROUNDS):
             rows = [row for cost, aim in zip(costs, aims, strict=True) for row in self._rows(cost, aim, at)]
+            slopes = [np.concatenate([amounts - amounts[0] for amounts in row.amounts]) for row in rows]
+            if best is not None and before is not None and _are_equal(slopes, before):
+                break  # costs are linear there: the same would be selected
+            before = slopes
             found = self._knapsack.solve(self.damages, rows)
             if found is None:
                 break
@@ -130,11 +135,8 @@ class Selector:
 
     def _rows(self, cost: Cost, most: float, at: np.ndarray) -> list[Row]:
         """A limit as sums over choices, linear around a config; one for each part of a cost that is a maximum."""
-        specs = self._arrays.at(self._changed(at), cost.needs_configs)
-        parts = cost.parts(specs) if cost.is_maximum else None
-        columns = cost.batch(specs)[:, None] if parts is None else parts[1]
         rows = []
-        for column in columns.T:
+        for column in self._columns(cost, at, cost.is_maximum).T:
             steps = column[1:] - column[0]
             if column[0] + np.maximum(steps, 0.0).sum() > most:  # else nothing could break it
                 rows.append(Row(self._split(steps), most - float(column[0])))
@@ -142,8 +144,17 @@ class Selector:
 
     def _amounts(self, cost: Cost, at: np.ndarray) -> tuple[list[np.ndarray], float]:
         """What each spec would change in a cost, if it alone replaced the one of a config, and the config's cost."""
-        values = cost.batch(self._arrays.at(self._changed(at), cost.needs_configs))
+        values = self._columns(cost, at, False)[:, 0]
         return self._split(values[1:] - values[0]), float(values[0])
+
+    def _columns(self, cost: Cost, at: np.ndarray, split: bool) -> np.ndarray:
+        """A cost, or where it shall be split and can be its parts, around a config: (`_changed` configs, parts)."""
+        key = f"{cost.name}{' split' if split else ''}", at.tobytes()
+        if key not in self._around:
+            specs = self._arrays.at(self._changed(at), cost.needs_configs)
+            parts = cost.parts(specs) if split else None
+            self._around[key] = cost.batch(specs)[:, None] if parts is None else parts[1]
+        return self._around[key]
 
     def _changed(self, at: np.ndarray) -> np.ndarray:
         """A config, and below it those that differ from it in one choice, spec after spec."""
@@ -156,3 +167,9 @@ class Selector:
 
     def _split(self, flat: np.ndarray) -> list[np.ndarray]:
         return np.split(flat, np.cumsum(self._sizes)[:-1])
+
+
+def _are_equal(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
+    return len(left) == len(right) and all(
+        np.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in zip(left, right, strict=True)
+    )
