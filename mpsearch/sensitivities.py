@@ -14,7 +14,7 @@ from mpsearch.searching.surrogate import Prior
 from mpsearch.space import ResolvedSpace
 from mpsearch.study import Study
 
-SAMPLES = 512
+SAMPLES = 256  # measured: `benchmarks/probe_samples.py`
 METHOD = 3
 """Raised where sensitivities are measured in another way, so that those that are kept are measured again."""
 SENSITIVITY, UNTRAINED, FLOAT = "sensitivity", "untrained", "float"

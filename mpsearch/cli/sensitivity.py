@@ -31,7 +31,7 @@ NAMED = 3  # tensors that are named
 
 def sensitivity(
     name: StudyName,
-    samples: Annotated[int, typer.Option(metavar="N", help="Training samples to measure on.", min=1)] = 512,
+    samples: Annotated[int, typer.Option(metavar="N", help="Training samples to measure on.", min=1)] = 256,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a heat map to look at in a browser, an .html file.")
     ] = None,
