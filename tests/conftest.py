@@ -27,10 +27,16 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("tests/runners/", "tests/cli/test_runners.py", "tests/test_spaces.py")
 
 # no deadline for an example: how long one takes on a busy machine proves nothing
 hypothesis.settings.register_profile("mpsearch", deadline=None)
 hypothesis.settings.load_profile("mpsearch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest: as the last of several workers' one would keep all others waiting."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
