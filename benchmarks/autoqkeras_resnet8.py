@@ -2,6 +2,7 @@
 
 Kernels, biases and ReLU outputs are quantized, nothing else; ReLU outputs have the fixed range [0, 8), as QKeras's
 `quantized_relu(bits, 3)`. The cost is AutoQKeras's: bits of these tensors, and 8 for each value of input and output.
+Kernels have no penalty, as in the model that AutoQKeras was given.
 """
 
 from functools import partial
@@ -24,7 +25,7 @@ def autoqkeras_bits(facts, config):
 register_cost("autoqkeras_bits", autoqkeras_bits, "bits")
 
 task = Task(
-    model=models.resnet8,
+    model=partial(models.resnet8, l2=0.0),
     weights="resnet8_cifar10jpeg_folded.h5",
     data=partial(datasets.cifar10, train=5000, validation=2000, validation_from="test"),
     training=Training(epochs=3, batch_size=32, optimizer="adam", learning_rate=1e-4),

@@ -1,18 +1,22 @@
-"""mpsearch against AutoQKeras on ResNet-8: the same float weights, images, sites, menus, cost and training.
+"""mpsearch against AutoQKeras: the same float weights, data, sites, menus, cost and training.
 
     MPSEARCH_DATA=… python benchmarks/vs_autoqkeras.py --traces FOLDER --seeds 0 1 2 --out result.json
+    python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --write-task task.npz
+    python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --traces FOLDER --out result.json
 
-AutoQKeras's runs are recorded: JSON traces with a row for each epoch (`t` seconds since its search began, without
-imports and loading; `epoch`; `val_acc`; `val_score`; `val_trial`, a size in bits). Ours are run here, each in a process
+AutoQKeras's runs are recorded, those of `run_autoqkeras_ds_cnn.py` for instance, which needs the task: JSON traces with
+a row for each epoch (`t` seconds since its search began, without imports and loading; `epoch`; `val_acc`; `val_score`;
+`val_trial`, a size in bits), in files whose names begin with the space's. Ours are run here, each in a process
 of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. A score is that of a
 trial's best epoch so far, as there.
 
 Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with
-three seeds, and judged on the 8,000 test images that no search has seen. After the first run the uniform configs are
+three seeds, and judged on the test images that no search has seen. After the first run the uniform configs are
 trained as well: what counts is how far a search gets beyond them.
 """
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -22,12 +26,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-SPACE = Path(__file__).with_name("autoqkeras_resnet8.py")
-GOALS = (0.88, 0.89)
+FOLDER = Path(__file__).parent
+GOALS = {  # besides AutoQKeras's bests, and what lies beyond all uniform configs
+    "autoqkeras_resnet8": (0.88, 0.89),
+    "autoqkeras_ds_cnn": (1.06, 1.07, 1.08, 1.09),
+}
 FINALS = 3  # trainings of a winner
 
 
-def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS, uniform: bool = False) -> dict[str, Any]:
+def ours(
+    space_file: Path, sampler: str, seed: int, seconds: float, finals: int = FINALS, uniform: bool = False
+) -> dict[str, Any]:
     """A run of ours in this process, which began at the time that the environment says."""
     began = float(os.environ["BENCHMARK_BEGAN"])
     from mpsearch.creation import provenance_of
@@ -41,7 +50,7 @@ def ours(sampler: str, seed: int, seconds: float, finals: int = FINALS, uniform:
     from mpsearch.spacefile import load_space_file
     from mpsearch.study import create_study
 
-    file, goal = load_space_file(SPACE), Goal(costs=("autoqkeras_bits",))
+    file, goal = load_space_file(space_file), Goal(costs=("autoqkeras_bits",))
     engine = Engine(file, goal=goal)
     space = engine.network.space
     study = create_study(
@@ -98,26 +107,27 @@ def first_time(rows: list[dict[str, Any]], goal: float, score: str = "score") ->
     return next((row["t"] for row in rows if row[score] >= goal), None)
 
 
-def check_sizes(trace: dict[str, Any]) -> int:
+def check_sizes(space_file: Path, trace: dict[str, Any]) -> int:
     """Compare the sizes of the recorded configs with our cost; how many there are."""
-    from mpsearch import facts_of, models
+    from mpsearch import facts_of
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.spacefile import load_space_file
 
-    load_space_file(SPACE)
-    sys.path.insert(0, str(SPACE.parent))
-    from autoqkeras_resnet8 import RELU, autoqkeras_bits
-
-    facts, count = facts_of(models.resnet8()), 0
+    file = load_space_file(space_file)
+    sys.path.insert(0, str(FOLDER))
+    counted = importlib.import_module(space_file.stem)
+    facts, count = facts_of(file.task.build()), 0
     for trial in trace.get("trials", []):
         specs = {}
         for name, quantizer in trial["config"].items():
             layer, _, role = name.removesuffix("_quantizer").rpartition("_")
-            if role == "activation":  # activation, activation_1, …: the ReLUs in order
+            if role == "activation" and layer.endswith("_relu"):
+                layer = layer.removesuffix("_relu")
+            elif role == "activation":  # activation, activation_1, …: the ReLUs in order
                 number = layer.removeprefix("activation").lstrip("_")
-                layer = RELU[int(number) if number else 0]
+                layer = counted.RELU[int(number) if number else 0]
             specs[f"{layer}/{role}"] = QuantizerSpec(int(quantizer.partition("(")[2].partition(",")[0]))
-        size = autoqkeras_bits(facts, Config(specs))
+        size = counted.autoqkeras_bits(facts, Config(specs))
         recorded = trial["metrics"]["val_trial"]
         if size != recorded:
             raise SystemExit(f"trial {trial['id']}: AutoQKeras counts {recorded:,.0f} bits, our cost {size:,}")
@@ -125,11 +135,41 @@ def check_sizes(trace: dict[str, Any]) -> int:
     return count
 
 
+def write_task(space_file: Path, path: Path) -> None:
+    """Write what AutoQKeras's run needs: training and validation data, and float weights with BatchNorms folded.
+
+    The float model is trained, and its weights are kept for our runs in the cache folder.
+    """
+    import numpy as np
+
+    from mpsearch.floatmodel import float_model
+    from mpsearch.folders import cache_folder
+    from mpsearch.searching.engine import Engine
+    from mpsearch.spacefile import load_space_file
+
+    sys.path.insert(0, str(FOLDER))
+    float_task = importlib.import_module(space_file.stem)._float_task
+    trained = float_model(float_task, float_task.data(), FOLDER)
+    trained.save_weights(cache_folder() / f"{space_file.stem}.weights.h5")
+    engine = Engine(load_space_file(space_file))
+    found = {}
+    for name in ("train", "validation"):
+        split = getattr(engine.data, name)
+        found |= {f"{name}_x": np.asarray(engine.data.inputs(split.x)), f"{name}_y": split.y}
+    for layer in engine.network.float_model.layers:
+        if layer.weights:
+            found |= {f"{layer.name}/{w.name}": np.asarray(w) for w in layer.weights}
+    np.savez(path, **found)
+
+
 def main() -> None:
     """Run all of it and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="autoqkeras_resnet8", help="file beside this one")
+    parser.add_argument("--write-task", type=Path, metavar="FILE", help="write data and weights for AutoQKeras's run")
     parser.add_argument("--traces", type=Path, help="folder of AutoQKeras's traces")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--known", type=Path, nargs="+", default=[], help="earlier results, whose runs are kept")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--samplers", nargs="+", default=["auto"])
     parser.add_argument("--seconds", type=float, default=330.0)
     parser.add_argument("--finals", type=int, default=FINALS)
@@ -137,24 +177,44 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("SAMPLER", "SEED"), help=argparse.SUPPRESS)
     parser.add_argument("--uniform", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    space_file = FOLDER / f"{args.space}.py"
+    goals_here = GOALS.get(args.space, ())
+    if args.write_task:
+        write_task(space_file, args.write_task)
+        return
     if args.one:
-        print(json.dumps(ours(args.one[0], int(args.one[1]), args.seconds, args.finals, args.uniform)))
+        print(json.dumps(ours(space_file, args.one[0], int(args.one[1]), args.seconds, args.finals, args.uniform)))
         return
     result: dict[str, Any] = {"autoqkeras": {}, "runs": []}
-    for file in sorted(args.traces.glob("autoqkeras_resnet8*.json")) if args.traces else []:
+    for file in sorted(args.traces.glob(f"{args.space}*.json")) if args.traces else []:
         trace = json.loads(file.read_text())
         rows = [{"t": row["t"], "score": row["val_score"]} for row in trace["rows"]]
         result["autoqkeras"][file.stem] = {
-            "sizes compared": check_sizes(trace),
+            "sizes compared": check_sizes(space_file, trace),
             "best": max(row["score"] for row in rows),
             "seconds": rows[-1]["t"],
-            "to": {str(goal): first_time(rows, goal) for goal in GOALS},
+            "to": {str(goal): first_time(rows, goal) for goal in goals_here},
             "rows": rows,
         }
+    bests = [known["best"] for known in result["autoqkeras"].values()]
+
+    def add(found: dict[str, Any]) -> None:
+        """Add a run, with the times that it took to each goal."""
+        result["runs"].append(found)
+        beyond = max(result["runs"][0]["uniform"].values()) + 0.01
+        goals = {**{str(goal): goal for goal in (*goals_here, *bests)}, "best uniform + 0.01": beyond}
+        found["to"] = {name: first_time(found["rows"], goal) for name, goal in goals.items()}
+        if args.out:
+            args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+    for earlier in args.known:
+        for found in json.loads(earlier.read_text())["runs"]:
+            add(found)
     for seed in args.seeds:
         for sampler in args.samplers:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, str(Path(__file__).resolve()), "--one", sampler, str(seed)]
+                command += ["--space", args.space]
                 options = ["--seconds", str(args.seconds), "--finals", str(args.finals)]
                 options += [] if result["runs"] else ["--uniform"]
                 environment = {**os.environ, "BENCHMARK_BEGAN": str(time.time())}
@@ -162,16 +222,10 @@ def main() -> None:
                     [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
                 )
             found = json.loads(done.stdout.splitlines()[-1])
-            bests = [known["best"] for known in result["autoqkeras"].values()]
-            result["runs"].append(found)
-            beyond = max(result["runs"][0]["uniform"].values()) + 0.01
-            goals = {**{str(goal): goal for goal in (*GOALS, *bests)}, "best uniform + 0.01": beyond}
-            found["to"] = {name: first_time(found["rows"], goal) for name, goal in goals.items()}
+            add(found)
             finals = [final["test"] for final in found["winner"]["finals"]]
             shown = {key: found[key] for key in ("sampler", "seed", "built", "probed", "trials", "best", "to")}
             print(json.dumps({**shown, "on untouched images": finals}), file=sys.stderr, flush=True)
-            if args.out:
-                args.out.write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
 
 

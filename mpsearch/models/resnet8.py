@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def resnet8(input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> "keras.Model":
+def resnet8(input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10, *, l2: float = 1e-4) -> "keras.Model":
     """Build MLPerf Tiny's ResNet-8: three residual stacks of 16, 32 and 64 filters.
 
     The convolutions of the shortcuts (conv_5, conv_8) have no BatchNormalization, as in the
@@ -17,6 +17,7 @@ def resnet8(input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) 
     Args:
         input_shape: height, width and channels of an image, pixels in [0, 1].
         classes: number of classes.
+        l2: penalty on the squares of kernels; 0: none.
 
     Returns:
         A model from (batch, height, width, channels) to class probabilities (batch, classes).
@@ -34,7 +35,7 @@ def resnet8(input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) 
             strides=strides,
             padding="same",
             kernel_initializer="he_normal",
-            kernel_regularizer=keras.regularizers.L2(1e-4),
+            kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
             name=name,
         )(x)
 
