@@ -81,7 +81,7 @@ def test_it_learns_from_the_best_and_the_latest_trials_where_there_are_too_many(
     assert [trial.number for trial in telling(trials, 1)] == [5]
 
 
-def proposals(make, count=10):
+def proposals(make, count=6):
     """Values that a sampler finds in a space of 30 menus, of which each has one best width."""
     pytest.importorskip("torch")
     distribution = optuna.distributions.IntDistribution(0, 3)
