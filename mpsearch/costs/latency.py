@@ -93,6 +93,10 @@ class TableLatency(PerOperation):
     def operations(self, specs: Specs) -> np.ndarray:
         return np.stack([self._operation(specs, number) for number in range(len(self._rows))], axis=1)
 
+    def dependencies(self) -> None:
+        """None: rows needn't be there for all combinations, so that only those that are met can be asked for."""
+        return
+
     def _operation(self, specs: Specs, number: int) -> np.ndarray:
         operation = self.facts.operations[number]
         tensors = {tensor.name: tensor for tensor in self.facts.tensors}

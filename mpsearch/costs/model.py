@@ -88,7 +88,7 @@ class PerOperation(Cost):
     def parts(self, specs: Specs) -> tuple[Sequence[str], np.ndarray]:
         return [operation.name for operation in self.facts.operations], self.operations(specs)
 
-    def dependencies(self) -> Sequence[Sequence[str]]:
+    def dependencies(self) -> Sequence[Sequence[str]] | None:
         return [self._sites(operation) for operation in self.facts.operations]
 
     def _sites(self, operation: OperationFacts) -> tuple[str, ...]:

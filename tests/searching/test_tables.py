@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpsearch import Space, bits, facts_of, models
+from mpsearch.config import Config, QuantizerSpec
+from mpsearch.costs.measured import Row
 from mpsearch.costs.model import TOLERANCE
 from mpsearch.costs.profile import Profile, load_profile
 from mpsearch.costs.registry import Device, cost_names, make_cost, register_cost
+from mpsearch.errors import ConfigError
 from mpsearch.searching import tables
 from mpsearch.searching.arrays import SpecArrays
 from mpsearch.searching.budgets import Budget
@@ -120,3 +123,17 @@ def test_costs_without_a_table_are_computed_beside_those_that_have_one(monkeypat
     assert [has_table(space, cost) for cost in costs] == [False, False, False]
     slow = Budget(space, costs, most)
     assert [slow.repaired(config) for config in space.configs(positions)] == moved
+
+
+def test_measured_layers_without_rows_for_all_widths_can_be_limited():
+    space = Space(kernel=bits(4, 8), bias=bits(16), activation=bits(4, 8)).resolve(two_layers())
+    measured = {"a": [(None, None, 5.0)], "b": [(8, 8, 9.0), (4, None, 4.0)], "softmax": [(None, None, 1.0)]}
+    rows = tuple(Row(layer, "*", "*", *widths) for layer, found in measured.items() for widths in found)
+    cost = make_cost("latency", space.facts, Device(latencies=rows))
+    assert not has_table(space, cost)
+    budget = Budget(space, [cost], [10.0])
+    with pytest.raises(ConfigError, match="no row for `b`"):  # a kernel of 8 bits that reads 4
+        cost(Config({**space.uniform(8), "a/activation": QuantizerSpec(4, space.uniform(8)["a/activation"].alpha)}))
+    assert budget.broken(space.uniform(8)) == ["latency 15 µs > 10 µs"]
+    assert budget.broken(space.uniform(4)) == []
+    assert budget.repaired(space.uniform(4)) == space.uniform(4)
