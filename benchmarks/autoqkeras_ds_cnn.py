@@ -2,28 +2,19 @@
 
 Kernels, biases and ReLU outputs are quantized, nothing else; ReLU outputs have the fixed range [0, 16), as QKeras's
 `quantized_relu(bits, 4)`. The cost is AutoQKeras's: bits of these tensors, and 8 for each value of input and output.
-Kernels
-have no penalty, as in the model that AutoQKeras is given. There are no published float weights for spoken digits:
-`vs_autoqkeras.py --write-task` trains them, and keeps them in the cache folder.
+Kernels have no penalty, as in the model that AutoQKeras is given. There are no published float weights for spoken
+digits: `vs_autoqkeras.py --write-task` trains them, and keeps them in the cache folder.
 """
 
 from functools import partial
 
+from autoqkeras_cost import bits_of
+
 from mpsearch import Space, Task, Training, bits, datasets, models, register_cost
 
 RELU = ("conv_0", *(f"{kind}_{block}" for block in range(1, 5) for kind in ("dw", "pw")))
-ENDS = 8 * (49 * 10 + 10)  # bits of input and output
 
-
-def autoqkeras_bits(facts, config):
-    """A config's size as AutoQKeras counts it."""
-    return ENDS + sum(
-        facts.by_name[site].elements * spec.bits
-        for site, spec in config.items()
-        if not site.endswith("/activation") or site.removesuffix("/activation") in RELU
-    )
-
-
+autoqkeras_bits = partial(bits_of, relu=RELU, ends=49 * 10 + 10)
 register_cost("autoqkeras_bits", autoqkeras_bits, "bits")
 
 training = Training(epochs=3, batch_size=100, optimizer="adam", learning_rate=2.5e-4)

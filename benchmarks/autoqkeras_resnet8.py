@@ -7,21 +7,13 @@ Kernels have no penalty, as in the model that AutoQKeras was given.
 
 from functools import partial
 
+from autoqkeras_cost import bits_of
+
 from mpsearch import Space, Task, Training, bits, datasets, models, register_cost
 
 RELU = ("conv_0", "conv_1", "add", "conv_3", "add_1", "conv_6", "add_2")
-ENDS = 8 * (32 * 32 * 3 + 10)  # bits of input and output
 
-
-def autoqkeras_bits(facts, config):
-    """A config's size as AutoQKeras counts it."""
-    return ENDS + sum(
-        facts.by_name[site].elements * spec.bits
-        for site, spec in config.items()
-        if not site.endswith("/activation") or site.removesuffix("/activation") in RELU
-    )
-
-
+autoqkeras_bits = partial(bits_of, relu=RELU, ends=32 * 32 * 3 + 10)
 register_cost("autoqkeras_bits", autoqkeras_bits, "bits")
 
 task = Task(

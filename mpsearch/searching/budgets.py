@@ -18,8 +18,8 @@ from mpsearch.costs.model import TOLERANCE, Cost
 from mpsearch.costs.sizes import shown_size
 from mpsearch.errors import ConfigError
 from mpsearch.searching.arrays import SpecArrays
+from mpsearch.searching.cost_tables import CostTables, has_table
 from mpsearch.searching.scoring import Scoring
-from mpsearch.searching.tables import Tables, has_table
 from mpsearch.space import ResolvedSpace
 
 ROUNDS = 64
@@ -233,15 +233,15 @@ class Budget:
         return rows
 
     @cached_property
-    def _tables(self) -> Tables | None:
+    def _tables(self) -> CostTables | None:
         """Of the costs that have one; None where none has."""
-        known = [pair for pair in zip(self.costs, self.most, strict=True) if has_table(self.space, pair[0])]
-        return Tables(self.space, [cost for cost, _ in known], [most for _, most in known]) if known else None
+        known = [limit for limit in zip(self.costs, self.most, strict=True) if limit not in self._computed]
+        return CostTables(self.space, [cost for cost, _ in known], [most for _, most in known]) if known else None
 
     @cached_property
     def _computed(self) -> list[tuple[Cost, float]]:
         """The costs that have no table, and their limits."""
-        return [pair for pair in zip(self.costs, self.most, strict=True) if not has_table(self.space, pair[0])]
+        return [limit for limit in zip(self.costs, self.most, strict=True) if not has_table(self.space, limit[0])]
 
     @cached_property
     def _first(self) -> np.ndarray:

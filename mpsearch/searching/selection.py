@@ -47,10 +47,9 @@ class Selector:
         aims, best, before = list(most), None, None
         for _ in range(ROUNDS):
             rows = [row for cost, aim in zip(costs, aims, strict=True) for row in self._rows(cost, aim, at)]
-            slopes = [np.concatenate([amounts - amounts[0] for amounts in row.amounts]) for row in rows]
-            if best is not None and before is not None and _are_equal(slopes, before):
+            if best is not None and before is not None and _are_equal(rows, before):
                 break  # costs are linear there: the same would be selected
-            before = slopes
+            before = rows
             found = self._knapsack.solve(self.damages, rows)
             if found is None:
                 break
@@ -169,7 +168,17 @@ class Selector:
         return np.split(flat, np.cumsum(self._sizes)[:-1])
 
 
-def _are_equal(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
-    return len(left) == len(right) and all(
-        np.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in zip(left, right, strict=True)
+def _are_equal(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Whether limits on sums are the same, around whichever configs they are taken."""
+    if len(left) != len(right):
+        return False
+    return all(
+        np.allclose(_from_firsts(a), _from_firsts(b), rtol=1e-9, atol=1e-9) for a, b in zip(left, right, strict=True)
     )
+
+
+def _from_firsts(row: Row) -> np.ndarray:
+    """Amounts beyond that of each choice's first spec, and what is left of the limit there."""
+    firsts = [amounts[0] for amounts in row.amounts]
+    beyond = [amounts - first for amounts, first in zip(row.amounts, firsts, strict=True)]
+    return np.concatenate([*beyond, [row.most - sum(firsts)]])

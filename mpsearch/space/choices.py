@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from mpsearch.config import QuantizerSpec
 from mpsearch.menu import Menu
@@ -34,8 +35,8 @@ class Comparison(StrEnum):
     BELOW = "<"
     EQUAL = "=="
 
-    def holds(self, left: int, right: int) -> bool:
-        """Whether `left` and `right` bits compare so."""
+    def holds(self, left: Any, right: Any) -> Any:
+        """Whether `left` and `right` bits, integers or arrays of them, compare so."""
         if self is Comparison.AT_MOST:
             return left <= right
         return left < right if self is Comparison.BELOW else left == right

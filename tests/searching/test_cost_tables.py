@@ -12,10 +12,10 @@ from mpsearch.costs.model import TOLERANCE
 from mpsearch.costs.profile import Profile, load_profile
 from mpsearch.costs.registry import Device, cost_names, make_cost, register_cost
 from mpsearch.errors import ConfigError
-from mpsearch.searching import tables
+from mpsearch.searching import cost_tables
 from mpsearch.searching.arrays import SpecArrays
 from mpsearch.searching.budgets import Budget
-from mpsearch.searching.tables import Tables, choices_of_parts, has_table
+from mpsearch.searching.cost_tables import CostTables, choices_of_parts, has_table
 from tests.costs.nets import random_net, two_layers
 
 MENUS = {
@@ -60,7 +60,7 @@ def test_each_cost_that_is_looked_up_is_the_one_that_is_computed(spaces, name):
         assert has_table(space, cost), cost.name
         values = cost.batch(SpecArrays(space).at(positions))
         for limit in (0.0, float(values.min()), float(np.median(values)), float(values.max())):
-            table = Tables(space, [cost], [limit])
+            table = CostTables(space, [cost], [limit])
             expected = computed(space, [cost], [limit], positions)
             assert table.excess(positions) == pytest.approx(expected, rel=1e-9, abs=1e-9), cost.name
             assert ((table.excess(positions) == 0) == (values <= limit * (1 + TOLERANCE))).all(), cost.name
@@ -80,7 +80,7 @@ def test_several_limits_add_up_and_single_moves_are_those_that_are_computed(spac
     after = np.repeat(here[None], len(moves), axis=0)
     for row, (choice, position) in enumerate(moves):
         after[row, choice] = position
-    table = Tables(space, costs, most)
+    table = CostTables(space, costs, most)
     assert table.excess(after) == pytest.approx(computed(space, costs, most, after), rel=1e-9, abs=1e-9)
     assert table.excess_after(here) == pytest.approx(table.excess(after), rel=1e-9, abs=1e-9)
 
@@ -104,7 +104,9 @@ def test_pairs_of_widths_that_a_device_lacks_are_looked_up(spaces):
     profile = Profile("a device", pairs=((8, 8), (4, 8)))
     cost = make_cost("unsupported", space.facts, Device(profile))
     positions = space.draw(np.random.default_rng(1), 30)
-    assert Tables(space, [cost], [0.0]).excess(positions) == pytest.approx(computed(space, [cost], [0.0], positions))
+    assert CostTables(space, [cost], [0.0]).excess(positions) == pytest.approx(
+        computed(space, [cost], [0.0], positions)
+    )
 
 
 def test_costs_without_a_table_are_computed_beside_those_that_have_one(monkeypatch):
@@ -119,7 +121,7 @@ def test_costs_without_a_table_are_computed_beside_those_that_have_one(monkeypat
     assert budget.excess(positions) == pytest.approx(expected)
     moved = [budget.repaired(config) for config in space.configs(positions)]
     assert all(not budget.broken(config) for config in moved)
-    monkeypatch.setattr(tables, "MOST_ENTRIES", 5)  # of no operation any more
+    monkeypatch.setattr(cost_tables, "MOST_ENTRIES", 5)  # of no operation any more
     assert [has_table(space, cost) for cost in costs] == [False, False, False]
     slow = Budget(space, costs, most)
     assert [slow.repaired(config) for config in space.configs(positions)] == moved

@@ -18,7 +18,7 @@ from mpsearch.space import ResolvedSpace
 MOST_ENTRIES = 1 << 14  # of a part; beyond it computing is faster
 
 
-class Tables:
+class CostTables:
     """Looks up how far configs are beyond their limits.
 
     Args:
@@ -29,32 +29,28 @@ class Tables:
 
     def __init__(self, space: ResolvedSpace, costs: Sequence[Cost], most: Sequence[float]) -> None:
         arrays, self._sizes = SpecArrays(space), [len(choice.specs) for choice in space.choices]
-        self._choices: list[tuple[int, ...]] = []  # of each part
-        self._values = np.zeros(0)  # of all parts, one after the other
+        read: list[tuple[int, ...]] = []  # choices of each part
+        tables: list[np.ndarray] = []
         self._firsts: list[int] = []  # where the parts of each cost begin
-        starts: list[int] = []
         allowed = []
         for cost, limit in zip(costs, most, strict=True):
-            owned = choices_of_parts(space, cost)
-            tables = _tables(arrays, owned, self._sizes, cost, limit)
-            self._firsts.append(len(self._choices))
-            for choices, table in zip(owned, tables, strict=True):
-                self._choices.append(choices)
-                starts.append(len(self._values))
-                self._values = np.concatenate([self._values, table])
-            allowed.append(0.0 if _is_split(cost, arrays, limit) else limit * (1 + TOLERANCE) / (limit or 1.0))
-        self._starts, self._allowed = np.array(starts), np.array(allowed)
-        self._lay_out()
+            self._firsts.append(len(read))
+            split = _is_split(cost, arrays, limit)
+            read += choices_of_parts(space, cost)
+            tables += _tables(arrays, read[self._firsts[-1] :], self._sizes, cost, limit, split)
+            allowed.append(0.0 if split else limit * (1 + TOLERANCE) / (limit or 1.0))
+        self._values, self._allowed = np.concatenate(tables), np.array(allowed)
+        self._starts = np.cumsum([0, *map(len, tables[:-1])])
+        self._lay_out(read)
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, read: Sequence[tuple[int, ...]]) -> None:
         """Arrays of which choice moves which part, and by how many entries."""
-        most = max(map(len, self._choices))
-        self._read = np.zeros((len(self._choices), most), dtype=np.int64)
+        self._read = np.zeros((len(read), max(map(len, read))), dtype=np.int64)
         self._strides = np.zeros_like(self._read)  # 0: no further choice
-        owner = np.searchsorted(self._firsts, np.arange(len(self._choices)), side="right") - 1
+        owner = np.searchsorted(self._firsts, np.arange(len(read)), side="right") - 1
         moved: list[tuple[int, int, int, int, int, int]] = []
         first = np.concatenate([[0], np.cumsum(self._sizes)])
-        for part, choices in enumerate(self._choices):
+        for part, choices in enumerate(read):
             stride = 1
             for place, choice in reversed(list(enumerate(choices))):
                 self._read[part, place], self._strides[part, place] = choice, stride
@@ -115,13 +111,12 @@ def _is_split(cost: Cost, arrays: SpecArrays, most: float) -> bool:
 
 
 def _tables(
-    arrays: SpecArrays, read: Sequence[tuple[int, ...]], sizes: Sequence[int], cost: Cost, most: float
+    arrays: SpecArrays, read: Sequence[tuple[int, ...]], sizes: Sequence[int], cost: Cost, most: float, split: bool
 ) -> list[np.ndarray]:
     """Of each part, its value in parts of the limit, or how far it is beyond, for all combinations, the last fastest.
 
     Parts that depend on different choices are computed with the same configs.
     """
-    split = _is_split(cost, arrays, most)
     combinations = [np.array(list(product(*(range(sizes[c]) for c in choices))), dtype=np.int64) for choices in read]
     found: list[np.ndarray] = [np.zeros(0)] * len(read)
     for together in _disjoint(read):
