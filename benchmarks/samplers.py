@@ -3,11 +3,12 @@
     python benchmarks/samplers.py digits --samplers auto auto:none tpe random nsga2 --epochs 60 --out samplers.json
 
 A sampler is written with its pruner, `auto:none`; alone it has its usual one. `auto@sensitivities` is the sampler
-without that part, see `PARTS`. For each seed all samplers run, one after the other, on one engine, so with the same
-float weights and data, and learn nothing of each other. A run ends with the trial in which its epochs are spent. Its
-winner, the first of `study best`, is trained again with other seeds, and judged on the test split, which no search
-sees. `curve` has the best score after so many epochs; `hypervolume` is that of the metric and the costs of the
-objective. Not a timing, but for `seconds`: it may run beside other work.
+without that part, see `PARTS`; `auto+ladder` is the sampler after configs of another origin, see `STARTS`. For each
+seed all samplers run, one after the other, on one engine, so with the same float weights and data, and learn nothing
+of each other. A run ends with the trial in which its epochs are spent. Its winner, the first of `study best`, is
+trained again with other seeds, and judged on the test split, which no search sees. `curve` has the best score after so
+many epochs; `hypervolume` is that of the metric and the costs of the objective. Not a timing, but for `seconds`: it may
+run beside other work.
 """
 
 import argparse
@@ -92,6 +93,31 @@ PARTS = {
 }
 
 
+def _uniform(study: Any, engine: Any) -> list[Any]:
+    """The uniform configs: one for each width of the menus."""
+    from mpsearch.creation import uniform_config
+
+    space = engine.network.space
+    widths = sorted({width for choice in space.choices for width in choice.menu.widths})
+    return list({config.fingerprint: config for config in (uniform_config(space, width) for width in widths)}.values())
+
+
+def _ladder(study: Any, engine: Any) -> list[Any]:
+    """Selections of the least harm by the sensitivities, for four budgets from the narrowest to the widest config."""
+    from mpsearch.searching.selection import Selector
+    from mpsearch.searching.surrogate import Surrogate
+    from mpsearch.sensitivities import known
+
+    space, scoring = engine.network.space, engine.scoring
+    rows, prior = known(study, space)
+    losses = Surrogate([row.damages for row in rows], prior, np.zeros((0, len(rows)), dtype=np.int64), []).mean().losses
+    picked = Selector(space, losses).ladder(scoring.models[scoring.goal.costs[0]], 4)
+    return list(space.configs(np.array(picked)))
+
+
+STARTS = {"uniform": _uniform, "ladder": _ladder}
+
+
 def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> dict[str, Any]:
     """One run: what it found, and what that is worth."""
     from mpsearch.creation import provenance_of
@@ -104,13 +130,16 @@ def searched(engine: Any, sampler: str, seed: int, epochs: int, finals: int) -> 
     from mpsearch.study import create_study
 
     began, space, scoring = time.perf_counter(), engine.network.space, engine.scoring
-    name, _, without = sampler.partition("@")
+    name, _, start = sampler.partition("+")
+    name, _, without = name.partition("@")
     name, _, pruner = name.partition(":")
     pruner = pruner or usual_pruner(name, False)
     made = provenance_of(engine.file, engine.data, space, seed, name, pruner, goal=scoring.goal)
-    study, spent = create_study(sampler.translate({ord(c): "-" for c in ":@"}) + f"-{seed}", made), Spent()
+    study, spent = create_study(sampler.translate({ord(c): "-" for c in ":@+"}) + f"-{seed}", made), Spent()
     if name == "auto":
         probe(study, engine)
+    for config in STARTS[start](study, engine) if start else []:
+        study.enqueue(space, config, start)
     with ExitStack() as stack:
         if without:
             PARTS[without](lambda place, value: stack.enter_context(mock.patch(place, value)), study, engine)
@@ -150,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--finals", type=int, default=3)
+    parser.add_argument("--known", type=Path, nargs="+", default=[], help="earlier results, whose runs are kept")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     from mpsearch.searching.engine import Engine
@@ -158,6 +188,10 @@ def main() -> None:
     path, out = find_space_file(args.space), args.out and args.out.resolve()
     engine, runs = Engine(load_space_file(path.resolve())), list[dict[str, Any]]()
     result = {"space": path.name, "epochs": args.epochs, "runs": runs}
+    for earlier in [json.loads(file.read_text()) for file in args.known]:
+        if (earlier["space"], earlier["epochs"]) != (path.name, args.epochs):
+            parser.error(f"--known has runs of {earlier['space']} with {earlier['epochs']} epochs")
+        runs += [run for run in earlier["runs"] if run["sampler"] not in args.samplers or run["seed"] not in args.seeds]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for seed in args.seeds:

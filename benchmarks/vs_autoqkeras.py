@@ -3,12 +3,14 @@
     MPSEARCH_DATA=… python benchmarks/vs_autoqkeras.py --traces FOLDER --seeds 0 1 2 --out result.json
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --write-task task.npz
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --traces FOLDER --out result.json
+    python benchmarks/vs_autoqkeras.py --samplers tpe --trials 80 --known auto.json --out both.json
 
 AutoQKeras's runs are recorded, those of `run_autoqkeras_ds_cnn.py` for instance, which needs the task: JSON traces with
 a row for each epoch (`t` seconds since its search began, without imports and loading; `epoch`; `val_acc`; `val_score`;
 `val_trial`, a size in bits), in files whose names begin with the space's. Ours are run here, each in a process
-of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. A score is that of a
-trial's best epoch so far, as there.
+of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. Another process has
+just imported the same, so that what is read from the disk is in memory. A score is that of a trial's best epoch so far,
+as there.
 
 Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with
 three seeds, and judged on the test images that no search has seen. After the first run the uniform configs are
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ FINALS = 3  # trainings of a winner
 
 
 def ours(
-    space_file: Path, sampler: str, seed: int, seconds: float, finals: int = FINALS, uniform: bool = False
+    space_file: Path, sampler: str, seed: int, limits: Any, finals: int = FINALS, uniform: bool = False
 ) -> dict[str, Any]:
     """A run of ours in this process, which began at the time that the environment says."""
     began = float(os.environ["BENCHMARK_BEGAN"])
@@ -45,7 +48,6 @@ def ours(
     from mpsearch.probing import prepare
     from mpsearch.ranking import ranked
     from mpsearch.runners.inprocess import run
-    from mpsearch.runners.limits import Limits
     from mpsearch.searching.engine import Engine
     from mpsearch.spacefile import load_space_file
     from mpsearch.study import create_study
@@ -71,7 +73,8 @@ def ours(
 
         def trial_ended(self, record: Any) -> None: ...
 
-    run(study, engine, Limits(seconds=max(seconds - probed, 1.0)), Progress())
+    left = None if limits.seconds is None else max(limits.seconds - probed, 1.0)
+    run(study, engine, replace(limits, seconds=left), Progress())
     ended = time.time() - began
     winner = ranked(study, 1)[0].record
     config = winner.config
@@ -171,7 +174,8 @@ def main() -> None:
     parser.add_argument("--known", type=Path, nargs="+", default=[], help="earlier results, whose runs are kept")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--samplers", nargs="+", default=["auto"])
-    parser.add_argument("--seconds", type=float, default=330.0)
+    parser.add_argument("--seconds", type=float, default=330.0, help="when a run of ours ends")
+    parser.add_argument("--trials", type=int, help="after which it ends, in place of a time")
     parser.add_argument("--finals", type=int, default=FINALS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("SAMPLER", "SEED"), help=argparse.SUPPRESS)
@@ -183,7 +187,10 @@ def main() -> None:
         write_task(space_file, args.write_task)
         return
     if args.one:
-        print(json.dumps(ours(space_file, args.one[0], int(args.one[1]), args.seconds, args.finals, args.uniform)))
+        from mpsearch.runners.limits import Limits
+
+        limits = Limits(trials=args.trials) if args.trials else Limits(seconds=args.seconds)
+        print(json.dumps(ours(space_file, args.one[0], int(args.one[1]), limits, args.finals, args.uniform)))
         return
     result: dict[str, Any] = {"autoqkeras": {}, "runs": []}
     for file in sorted(args.traces.glob(f"{args.space}*.json")) if args.traces else []:
@@ -213,9 +220,11 @@ def main() -> None:
     for seed in args.seeds:
         for sampler in args.samplers:
             with tempfile.TemporaryDirectory() as folder:
+                subprocess.run([sys.executable, "-c", "import mpsearch.searching.engine"], check=True)
                 command = [sys.executable, str(Path(__file__).resolve()), "--one", sampler, str(seed)]
                 command += ["--space", args.space]
                 options = ["--seconds", str(args.seconds), "--finals", str(args.finals)]
+                options += ["--trials", str(args.trials)] if args.trials else []
                 options += [] if result["runs"] else ["--uniform"]
                 environment = {**os.environ, "BENCHMARK_BEGAN": str(time.time())}
                 done = subprocess.run(

@@ -52,7 +52,7 @@ def resolve(file: SpaceFile, data: Data | None) -> ResolvedSpace:
     Without data the model's inputs are taken to have values below zero.
     """
     space, nonnegative = file.space, data is not None and data.nonnegative_inputs
-    facts = facts_of(file.task.build(), nonnegative, space.requantize_merge_inputs, space.batch_norm == "keep")
+    facts = facts_of(file.task.example, nonnegative, space.requantize_merge_inputs, space.batch_norm == "keep")
     return space.resolve(facts)
 
 
@@ -76,7 +76,7 @@ def provenance_of(
     check_method("sampler", sampler, SAMPLERS, sampler_options or {})
     check_space(sampler, distributions(space))
     check_methods(goal or Goal(), sampler, pruner)
-    check_task(file.task, file.task.build(), data)
+    check_task(file.task, file.task.example, data)
     return Provenance(
         space_path=recorded_path(file.path),
         space_text=file.text,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -215,6 +216,15 @@ class Task:
                     'be wrong; use keras.config.set_dtype_policy("float32")'
                 )
         return model
+
+    @cached_property
+    def example(self) -> "keras.Model":
+        """A float model of `build` that is only looked at: built once, where a large one takes seconds."""
+        return self.build()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process has; the example isn't part of it."""
+        return {name: value for name, value in self.__dict__.items() if name != "example"}
 
     @property
     def float_recipe(self) -> Training:

@@ -223,7 +223,17 @@ class Session:
             model.build_metrics(self._batches(data, data.validation.head(1))[0][1])
 
     def _batches(self, data: Data, samples: Samples) -> Batches:
-        return Batches(data, samples, EVALUATION_BATCH, ends=self._ends)
+        return Batches(data, samples, _evaluation_batch(len(samples)), ends=self._ends)
+
+
+def _evaluation_batch(count: int) -> int:
+    """Samples a batch, so that all batches of a split have as many where that goes: each other size is traced anew.
+
+    >>> _evaluation_batch(2000), _evaluation_batch(256), _evaluation_batch(1999)
+    (200, 128, 200)
+    """
+    sizes = range(EVALUATION_BATCH, EVALUATION_BATCH // 2, -1)
+    return next((size for size in sizes if count % size == 0), EVALUATION_BATCH)
 
 
 @keras.saving.register_keras_serializable("mpsearch")

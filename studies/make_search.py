@@ -100,6 +100,26 @@ def _time(seconds: float | None) -> str:
     return "never" if seconds is None or seconds == float("inf") else f"{seconds:.0f} s"
 
 
+def tpe_table(result: dict[str, Any]) -> str:
+    """A row for each seed: TPE's whole run, and when the sampler `auto` had its best score."""
+    rows = []
+    for tpe in [run for run in result["runs"] if run["sampler"] == "tpe"]:
+        auto = next(run for run in result["runs"] if run["sampler"] == "auto" and run["seed"] == tpe["seed"])
+        reached = next((row["t"] for row in auto["rows"] if row["score"] >= tpe["best"]), None)
+        row = {
+            "seed": str(tpe["seed"]),
+            f"TPE's best of {tpe['trials']} trials": f"{tpe['best']:.4f}",
+            "which take": f"{tpe['seconds']:.0f} s",
+            "auto has it after": _time(reached),
+            "times as fast": "" if reached is None else f"{tpe['seconds'] / reached:.0f}",
+        }
+        for name, run in (("TPE", tpe), ("auto", auto)):
+            row[f"{name}'s winner, untouched"] = f"{statistics.fmean(f['test'] for f in run['winner']['finals']):.4f}"
+        row["auto's run ended after"] = f"{auto['seconds']:.0f} s"
+        rows.append(row)
+    return table(rows)
+
+
 def signals_table(result: dict[str, Any]) -> str:
     """A row for each number of a training."""
     return table(

@@ -14,9 +14,10 @@ from mpsearch.probing import Prober, divergence, prepare, probe, wide_positions
 from mpsearch.ranking import ranked, repeat_key, trainings
 from mpsearch.records import State
 from mpsearch.runners.inprocess import run
-from mpsearch.sensitivities import Sensitivity, are_known, guide_of, kept, known
+from mpsearch.sensitivities import SAMPLES, Sensitivity, are_known, guide_of, kept, known
 from mpsearch.solving import solved
 from mpsearch.study import open_study
+from mpsearch.training import Session
 
 
 class Silent:
@@ -55,6 +56,26 @@ def test_a_sensitivity_is_what_keras_says_of_the_outputs(tiny_engine):
     assert row.losses[0] == pytest.approx(losses[1] - losses[0], rel=1e-3)
     assert row.specs == ("2 auto", "4 auto", "8 auto")
     assert row.divergences[0] > row.divergences[1] > row.divergences[2] == 0.0
+
+
+def test_batches_of_the_usual_samples_are_alike_so_that_outputs_are_traced_once(tiny_engine):
+    traces = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, x):
+            if not isinstance(x, keras.KerasTensor):
+                traces.append(x.shape)
+            return x
+
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(Counting()(inputs)))
+    session = Session(keras.Model(inputs, outputs), "sgd", "sparse_categorical_crossentropy", "accuracy")
+    batches = session.prepared(tiny_engine.data, tiny_engine.data.train.spread(SAMPLES))
+    traces.clear()
+    for _ in range(2):
+        session.outputs(batches)
+    assert [len(x) for x, _ in batches] == [128, 128]
+    assert len(traces) == 1
 
 
 def test_measuring_changes_no_weight_and_goes_on_where_it_stopped(tiny_engine, tiny_study):

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import cloudpickle
 import keras
 import pytest
 
-from mpsearch import Data, Split, bits
+from mpsearch import Data, Split, bits, facts_of
 from mpsearch.creation import check_unchanged, provenance_of, resolve
 from mpsearch.errors import ConfigError, ModelError
 from mpsearch.floatmodel import cached_weights
@@ -42,6 +43,19 @@ def test_unnamed_layers_get_the_same_names_each_time():
     names = [[layer.name for layer in functional(task.build()).layers] for _ in range(3)]
     assert names[0] == names[1] == names[2] == ["input_layer", "conv2d", "flatten", "dense", "dense_1"]
     assert keras.layers.Dense(3).name not in names[0]  # what is built later still gets a name of its own
+
+
+def test_the_example_is_built_once_and_stays_in_its_process(tiny_file):
+    built = []
+    task = Task(model=lambda: built.append(None) or unnamed(), data=lambda: None)
+    assert task.example is task.example
+    assert len(built) == 1
+    copy = cloudpickle.loads(cloudpickle.dumps(task))
+    assert "example" not in vars(copy)
+    assert [layer.name for layer in copy.example.layers] == [layer.name for layer in task.example.layers]
+    assert facts_of(task.example) == facts_of(task.example) == facts_of(task.build()), "looking at it changes nothing"
+    changed = dataclasses.replace(task, model=lambda: functional(tiny_file.task.build()))
+    assert changed.example.name == "tiny", "another model is another task's"
 
 
 def test_a_model_with_unnamed_layers_is_searched(tiny_file, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ class Engine:
         self.task: Task = file.task
         self.data: Data = file.task.data() if data is None else data
         model = float_model(file.task, self.data, file.path.parent, report)
-        self.ends = Ends.of(file.task.build())  # a folded network calls its outputs otherwise
+        self.ends = Ends.of(file.task.example)  # a folded network calls its outputs otherwise
         samples = self.samples(CALIBRATION_SAMPLES)
         self.network = ElasticNetwork(model, file.space, samples, self.data.nonnegative_inputs, extra_alphas)
         self.scoring = Scoring.of(file, self.network.facts, goal)
