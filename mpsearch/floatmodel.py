@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +20,10 @@ from mpsearch.errors import DataMissingError, ModelError
 from mpsearch.folders import cache_folder, data_folders
 from mpsearch.network.canonical import canonical, has_batch_norm
 from mpsearch.network.graph import functional
-from mpsearch.task import Task
+from mpsearch.task import FLOAT_SEED, Task
 from mpsearch.training import History, Report, Session
 
 Arrays = Sequence[np.ndarray]
-
-FLOAT_SEED = 0  # of all randomness in training a float model
 
 
 def float_model(task: Task, data: Data, beside: Path, report: Report | None = None) -> keras.Model:
@@ -65,7 +62,7 @@ def train_float(task: Task, data: Data, report: Report | None = None) -> History
 
 def _train(task: Task, data: Data, report: Report | None, cached: Path) -> History:
     recipe = task.float_recipe
-    model = _seeded(task)
+    model = functional(task.seeded())
     session = Session(model, recipe.optimizer, task.loss, task.metric)
     history = session.fit(data, recipe, FLOAT_SEED, report, keep_best=True)
     for variable, value in zip(model.weights, history.best_state or [], strict=True):
@@ -77,7 +74,7 @@ def _train(task: Task, data: Data, report: Report | None, cached: Path) -> Histo
 def cached_weights(task: Task, data: Data) -> Path:
     """Where the trained float weights of a task are kept: named by architecture, first weights, data and recipe."""
     recipe = task.float_recipe
-    model = _seeded(task)
+    model = functional(task.example)
     identity = {
         "layers": architecture(model),
         "weights": [hashlib.sha256(np.ascontiguousarray(w).data).hexdigest() for w in model.get_weights()],
@@ -169,17 +166,6 @@ def _unnamed(config: dict[str, Any]) -> dict[str, Any]:
 
     named = {"name": None, "layers": [layer(entry) for entry in config["layers"]]}
     return {**config, **named, **{key: ends(config[key]) for key in ("input_layers", "output_layers") if key in config}}
-
-
-def _seeded(task: Task) -> keras.Model:
-    """The task's model, functional, with the weights from which its float training starts."""
-    states = random.getstate(), np.random.get_state()
-    keras.utils.set_random_seed(FLOAT_SEED)
-    try:
-        return functional(task.build())
-    finally:  # who calls from a notebook has random numbers of their own
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 def find_weights(weights: str | Path, beside: Path) -> Path:

@@ -1,5 +1,6 @@
 """Task: the model, the data, the recipes and the metric of one search. Light: Keras comes when it is needed."""
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,8 @@ from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from mpsearch.config import MAX_BITS, MIN_BITS
 from mpsearch.data import Data
@@ -16,6 +19,7 @@ from mpsearch.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     import keras
 
+FLOAT_SEED = 0  # of all randomness in training a float model
 LearningRate = float | Callable[[int], float]
 Loss = Any  # a name, an object of keras.losses, or a function of (targets, outputs)
 
@@ -217,10 +221,22 @@ class Task:
                 )
         return model
 
+    def seeded(self) -> "keras.Model":
+        """A new float model with the weights from which its float training starts."""
+        import keras
+
+        states = random.getstate(), np.random.get_state()
+        keras.utils.set_random_seed(FLOAT_SEED)
+        try:
+            return self.build()
+        finally:  # who calls from a notebook has random numbers of their own
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
     @cached_property
     def example(self) -> "keras.Model":
-        """A float model of `build` that is only looked at: built once, where a large one takes seconds."""
-        return self.build()
+        """The `seeded` model, only to be looked at: built once, since a large one takes seconds."""
+        return self.seeded()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy in another process has; the example isn't part of it."""
