@@ -4,6 +4,7 @@
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --write-task task.npz
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn --traces FOLDER --out result.json
     python benchmarks/vs_autoqkeras.py --samplers tpe --trials 80 --known auto.json --out both.json
+    python benchmarks/vs_autoqkeras.py --traces FOLDER --known result.json --seeds --theirs --out result.json
 
 AutoQKeras's runs are recorded, those of `run_autoqkeras_ds_cnn.py` for instance, which needs the task: JSON traces with
 a row for each epoch (`t` seconds since its search began, without imports and loading; `epoch`; `val_acc`; `val_score`;
@@ -14,7 +15,8 @@ as there.
 
 Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with
 three seeds, and judged on the test images that no search has seen. After the first run the uniform configs are
-trained as well: what counts is how far a search gets beyond them.
+trained as well: what counts is how far a search gets beyond them. `--theirs` trains the config of AutoQKeras's best
+trial with our engine as well, and judges it in the same way: what it is worth, but for the training that it had.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,15 +81,8 @@ def ours(
     ended = time.time() - began
     winner = ranked(study, 1)[0].record
     config = winner.config
-    delta, scores = engine.delta(engine.costs(config)), []
-    session = engine.session(engine.task.training)
-    for again in range(finals):
-        outcome = engine.train(config, 1000 + 10 * seed + again)
-        engine.network.load_state(outcome.state)
-        accuracy = session.evaluate(engine.data, engine.data.test)["accuracy"]
-        scores.append(
-            {"validation": outcome.metric * (1 + delta), "test": accuracy * (1 + delta), "accuracy": accuracy}
-        )
+    delta = engine.delta(engine.costs(config))
+    scores = judged(engine, config, range(1000 + 10 * seed, 1000 + 10 * seed + finals))
     uniforms = {}
     for width in (4, 8, 16) if uniform else ():
         alike = space.uniform(width)
@@ -105,9 +101,59 @@ def ours(
     }
 
 
+def judged(engine: Any, config: Any, seeds: Iterable[int]) -> list[dict[str, float]]:
+    """What a config is worth: trained with each seed, and judged on the test images."""
+    session, delta, scores = engine.session(engine.task.training), engine.delta(engine.costs(config)), []
+    for seed in seeds:
+        outcome = engine.train(config, seed)
+        engine.network.load_state(outcome.state)
+        accuracy = session.evaluate(engine.data, engine.data.test)["accuracy"]
+        scores.append(
+            {"validation": outcome.metric * (1 + delta), "test": accuracy * (1 + delta), "accuracy": accuracy}
+        )
+    return scores
+
+
+def theirs(space_file: Path, trial: dict[str, Any], finals: int) -> list[dict[str, float]]:
+    """What the config of one of AutoQKeras's trials is worth, trained by our engine: its widths on our menus."""
+    from mpsearch.config import Config
+    from mpsearch.goal import Goal
+    from mpsearch.searching.engine import Engine
+    from mpsearch.spacefile import load_space_file
+
+    engine = Engine(load_space_file(space_file), goal=Goal(costs=("autoqkeras_bits",)))
+    widths = widths_of(space_file, trial)
+    menus = engine.network.space.menus
+    specs = {
+        site: next(spec for spec in menus[site].specs if spec.bits == widths[site]) for site in menus if site in widths
+    }
+    if specs.keys() != menus.keys():
+        raise SystemExit(f"AutoQKeras's trial has no widths for {sorted(menus.keys() - specs.keys())}")
+    return judged(engine, Config(specs), range(1000, 1000 + finals))
+
+
 def first_time(rows: list[dict[str, Any]], goal: float, score: str = "score") -> float | None:
     """When a score was reached first, in seconds."""
     return next((row["t"] for row in rows if row[score] >= goal), None)
+
+
+def widths_of(space_file: Path, trial: dict[str, Any]) -> dict[str, int]:
+    """The widths of a trial of AutoQKeras's, by our sites."""
+    counted, widths = _counted(space_file), {}
+    for name, quantizer in trial["config"].items():
+        layer, _, role = name.removesuffix("_quantizer").rpartition("_")
+        if role == "activation" and layer.endswith("_relu"):
+            layer = layer.removesuffix("_relu")
+        elif role == "activation":  # activation, activation_1, …: the ReLUs in order
+            number = layer.removeprefix("activation").lstrip("_")
+            layer = counted.RELU[int(number) if number else 0]
+        widths[f"{layer}/{role}"] = int(quantizer.partition("(")[2].partition(",")[0])
+    return widths
+
+
+def _counted(space_file: Path) -> Any:
+    sys.path.insert(0, str(FOLDER))
+    return importlib.import_module(space_file.stem)
 
 
 def check_sizes(space_file: Path, trace: dict[str, Any]) -> int:
@@ -116,21 +162,10 @@ def check_sizes(space_file: Path, trace: dict[str, Any]) -> int:
     from mpsearch.config import Config, QuantizerSpec
     from mpsearch.spacefile import load_space_file
 
-    file = load_space_file(space_file)
-    sys.path.insert(0, str(FOLDER))
-    counted = importlib.import_module(space_file.stem)
-    facts, count = facts_of(file.task.build()), 0
+    facts, count = facts_of(load_space_file(space_file).task.build()), 0
     for trial in trace.get("trials", []):
-        specs = {}
-        for name, quantizer in trial["config"].items():
-            layer, _, role = name.removesuffix("_quantizer").rpartition("_")
-            if role == "activation" and layer.endswith("_relu"):
-                layer = layer.removesuffix("_relu")
-            elif role == "activation":  # activation, activation_1, …: the ReLUs in order
-                number = layer.removeprefix("activation").lstrip("_")
-                layer = counted.RELU[int(number) if number else 0]
-            specs[f"{layer}/{role}"] = QuantizerSpec(int(quantizer.partition("(")[2].partition(",")[0]))
-        size = counted.autoqkeras_bits(facts, Config(specs))
+        specs = {site: QuantizerSpec(width) for site, width in widths_of(space_file, trial).items()}
+        size = _counted(space_file).autoqkeras_bits(facts, Config(specs))
         recorded = trial["metrics"]["val_trial"]
         if size != recorded:
             raise SystemExit(f"trial {trial['id']}: AutoQKeras counts {recorded:,.0f} bits, our cost {size:,}")
@@ -177,6 +212,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=330.0, help="when a run of ours ends")
     parser.add_argument("--trials", type=int, help="after which it ends, in place of a time")
     parser.add_argument("--finals", type=int, default=FINALS)
+    parser.add_argument("--theirs", action="store_true", help="train the configs of AutoQKeras's best trials as well")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("SAMPLER", "SEED"), help=argparse.SUPPRESS)
     parser.add_argument("--uniform", action="store_true", help=argparse.SUPPRESS)
@@ -193,6 +229,7 @@ def main() -> None:
         print(json.dumps(ours(space_file, args.one[0], int(args.one[1]), limits, args.finals, args.uniform)))
         return
     result: dict[str, Any] = {"autoqkeras": {}, "runs": []}
+    known = [json.loads(file.read_text()) for file in args.known]
     for file in sorted(args.traces.glob(f"{args.space}*.json")) if args.traces else []:
         trace = json.loads(file.read_text())
         rows = [{"t": row["t"], "score": row["val_score"]} for row in trace["rows"]]
@@ -203,7 +240,14 @@ def main() -> None:
             "to": {str(goal): first_time(rows, goal) for goal in goals_here},
             "rows": rows,
         }
-    bests = [known["best"] for known in result["autoqkeras"].values()]
+        if args.theirs and "trials" in trace:
+            best = max(trace["trials"], key=lambda trial: trial["score"])
+            result["autoqkeras"][file.stem]["finals"] = theirs(space_file, best, args.finals)
+    for earlier in known:
+        for name, found in earlier["autoqkeras"].items():
+            if "finals" in found and name in result["autoqkeras"]:
+                result["autoqkeras"][name].setdefault("finals", found["finals"])
+    bests = [trace["best"] for trace in result["autoqkeras"].values()]
 
     def add(found: dict[str, Any]) -> None:
         """Add a run, with the times that it took to each goal."""
@@ -214,8 +258,8 @@ def main() -> None:
         if args.out:
             args.out.write_text(json.dumps(result, indent=1) + "\n")
 
-    for earlier in args.known:
-        for found in json.loads(earlier.read_text())["runs"]:
+    for earlier in known:
+        for found in earlier["runs"]:
             add(found)
     for seed in args.seeds:
         for sampler in args.samplers:

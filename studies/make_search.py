@@ -60,19 +60,17 @@ def runs_table(result: dict[str, Any]) -> str:
                 "seconds": f"{known['seconds']:.0f}",
                 "best": f"{known['best']:.4f}",
                 **{goal: _time(reached[key]) for goal, key in goals.items()},
-                "winner, untouched images": "",
+                "winner, untouched images": _finals(known.get("finals", [])),
             }
         )
     for run in result["runs"]:
-        finals = [final["test"] for final in run["winner"]["finals"]]
-        spread = f" ({min(finals):.4f} to {max(finals):.4f})" if finals else ""
         rows.append(
             {
                 "run": f"mpsearch {run['sampler']}, seed {run['seed']}",
                 "seconds": f"{run['seconds']:.0f}",
                 "best": f"{run['best']:.4f}",
                 **{goal: _time(run["to"].get(key)) for goal, key in goals.items()},
-                "winner, untouched images": f"{statistics.fmean(finals):.4f}{spread}" if finals else "",
+                "winner, untouched images": _finals(run["winner"]["finals"]),
             }
         )
     for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
@@ -89,6 +87,12 @@ def runs_table(result: dict[str, Any]) -> str:
             }
         )
     return table(rows)
+
+
+def _finals(finals: list[dict[str, float]]) -> str:
+    """The mean score of a winner's further trainings, and their range."""
+    scores = [final["test"] for final in finals]
+    return f"{statistics.fmean(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})" if scores else ""
 
 
 def _short(name: str) -> str:
