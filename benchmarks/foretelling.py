@@ -1,6 +1,7 @@
 """What foretells trainings: kinds of sensitivities, second-order ones among them, and pairs of neighbouring tensors.
 
-    python benchmarks/foretelling.py autoqkeras_resnet8.py --trained studies/search/trained_autoqkeras_resnet8.json
+    python benchmarks/foretelling.py benchmarks/autoqkeras_resnet8.py --trained \
+        studies/search/trained_autoqkeras_resnet8.json
     python benchmarks/foretelling.py ds_cnn --trained studies/search/trained_ds_cnn.json --of loss
 
 Each kind gives every spec of every choice a harm, and a config the sum. Kendall's τ between that sum and what the
@@ -14,7 +15,8 @@ configs had after their trainings, and the seconds that it takes to measure. The
   gradients of the log-likelihood, labels drawn from the model's own predictions (Z. Dong et al., *HAWQ-V2*,
   arXiv:1911.03852, section 3, with the Fisher information in the Hessian's place); of a feature map, sample by sample;
 * Fisher, along Δ: ½ E (g · Δ)², which leaves out nothing between a tensor's elements;
-* pairs: the root of the divergence, and for each two choices that follow each other what both together do beyond that.
+* pairs: the root of the divergence, and for each two choices of which one follows the other, or the one after it, what
+  both together do beyond that.
 """
 
 import argparse
@@ -159,21 +161,29 @@ class Curvature:
         return [np.asarray(gradient) for gradient in found]
 
 
-def pairs(prober: Any, harms: Sequence[np.ndarray], wide: np.ndarray) -> dict[tuple[int, int, int], float]:
-    """What two specs of choices that follow each other do beyond the sum: (choice, position, position of the next)."""
+Pair = tuple[tuple[int, int], tuple[int, int]]
+
+
+def pairs(prober: Any, harms: Sequence[np.ndarray], wide: np.ndarray) -> dict[Pair, float]:
+    """What two specs, (choice, position) each, do beyond the sum."""
     from mpsearch.probing import divergence
 
     reference, found = prober._reference[0], {}
-    for choice in range(len(wide) - 1):
+    for choice, other in neighbours(len(wide)):
         for first in range(len(harms[choice])):
-            for second in range(len(harms[choice + 1])):
-                if first != wide[choice] and second != wide[choice + 1]:
+            for second in range(len(harms[other])):
+                if first != wide[choice] and second != wide[other]:
                     positions = wide.copy()
-                    positions[choice : choice + 2] = first, second
+                    positions[[choice, other]] = first, second
                     both = divergence(reference, prober._outputs(positions), prober._session.gives_classes)
-                    alone = harms[choice][first] + harms[choice + 1][second]
-                    found[choice, first, second] = float(np.sqrt(max(both, 0.0)) - alone)
+                    alone = harms[choice][first] + harms[other][second]
+                    found[(choice, first), (other, second)] = float(np.sqrt(max(both, 0.0)) - alone)
     return found
+
+
+def neighbours(choices: int) -> list[tuple[int, int]]:
+    """Choices of which one follows the other, or the one after it: a bias lies between a kernel and its feature map."""
+    return [(n, n + step) for n in range(choices) for step in (1, 2) if n + step < choices]
 
 
 def main() -> None:
@@ -229,7 +239,7 @@ def main() -> None:
     both = pairs(prober, roots, wide)
     seconds = time.perf_counter() - began
     beyond = np.array(
-        [sum(both.get((n, row[n], row[n + 1]), 0.0) for n in range(len(row) - 1)) for row in places.tolist()]
+        [sum(both.get(((n, row[n]), (m, row[m])), 0.0) for n, m in neighbours(len(row))) for row in places.tolist()]
     )
     add("the first, and what pairs do beyond it", summed(roots, KERNELS) + KERNELS * beyond, seconds)
     print(json.dumps({"space": path.name, "of": args.of, "trainings": len(rows), "kinds": shown}, indent=1))

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from mpsearch.augmentations import Photos
 from mpsearch.data import Data, Samples
@@ -147,6 +148,21 @@ class Batches(keras.utils.PyDataset):
                 f"augmentation must keep the inputs' shape, but made {mapped(lambda a: a.shape, changed)} of {shape}"
             )
         return changed
+
+
+class Feed(PyDatasetAdapter):
+    """Batches as `fit` and `evaluate` read them, without TensorFlow's tuning of input pipelines.
+
+    That has a thread that sleeps ever longer, and the end of each epoch waits until it wakes: for up to seconds.
+    """
+
+    def get_tf_dataset(self) -> Any:
+        """The batches as a tf.data.Dataset."""
+        import tensorflow as tf
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return super().get_tf_dataset().with_options(options)
 
 
 def augmenter(augmentation: Any) -> Augment | None:

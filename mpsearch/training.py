@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mpsearch.batches import Batches, Ends, augmenter, weigher
+from mpsearch.batches import Batches, Ends, Feed, augmenter, weigher
 from mpsearch.data import Data, Samples
 from mpsearch.distillation import SoftLoss, soft_loss
 from mpsearch.errors import ConfigError, TrainingError
@@ -153,8 +153,8 @@ class Session:
         follow = _Follow(self, recipe, data, train, history, report, keep_best)
         self._build_metrics(self.model, data)
         self.model.fit(
-            train,
-            validation_data=self._batches(data, data.validation),
+            Feed(train),
+            validation_data=Feed(self._batches(data, data.validation)),
             epochs=recipe.epochs,
             shuffle=False,  # `Batches` does it; Keras would shuffle them once more, by a global generator
             verbose=0,
@@ -165,7 +165,7 @@ class Session:
     def evaluate(self, data: Data, samples: Samples, further: bool = True) -> dict[str, float]:
         """Loss and metric on a split, and the further metrics where these are wanted."""
         self._build_metrics(self.model, data)
-        found = self.logs(self.model.evaluate(self._batches(data, samples), verbose=0, return_dict=True))
+        found = self.logs(self.model.evaluate(Feed(self._batches(data, samples)), verbose=0, return_dict=True))
         wanted = self.further if further else ()
         if any(name not in WHOLE for name in wanted):
             if self._judge is None:
@@ -173,7 +173,7 @@ class Session:
                 self._judge = judge, self._compile(judge, self.further, "sgd")
             judge, measured = self._judge
             self._build_metrics(judge, data)
-            values = judge.evaluate(self._batches(data, samples), verbose=0, return_dict=True)
+            values = judge.evaluate(Feed(self._batches(data, samples)), verbose=0, return_dict=True)
             found |= measured.named(_floats(values))
         return found | self.whole(data, samples, (self.metric, *wanted))
 

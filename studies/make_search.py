@@ -2,17 +2,19 @@
 
     python benchmarks/vs_autoqkeras.py --traces FOLDER --out studies/search/vs_autoqkeras.json
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn … --out studies/search/vs_autoqkeras_ds_cnn.json
+    python benchmarks/vs_autoqkeras.py --samplers tpe --trials 80 --known … --out studies/search/tpe_resnet8.json
     python benchmarks/probe_samples.py … --out studies/search/probe_samples.json
     python benchmarks/signals.py benchmarks/autoqkeras_resnet8.py --out studies/search/signals.json
     python benchmarks/samplers.py digits --out studies/search/samplers_digits.json
+    python benchmarks/foretelling.py ds_cnn --trained … > studies/search/foretelling_ds_cnn.json
     python benchmarks/shared_weights.py resnet8 --trained … > studies/search/shared_weights.json
     python benchmarks/ceiling.py --trained studies/search/trained_autoqkeras_resnet8.json > studies/search/ceiling.json
     python benchmarks/recovery.py resnet8 --trained … --of validation > studies/search/recovery_resnet8.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{runs_ds_cnn}`, `{samplers_resnet8}` and
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{runs_ds_cnn}`, `{tpe_resnet8}`, `{samplers_resnet8}` and
 `{parts_resnet8}`, the same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`, `{recovery}`,
-`{probe_samples}`.
+`{probe_samples}`, `{foretelling}`.
 """
 
 import argparse
@@ -217,6 +219,22 @@ def sharing_table(result: dict[str, Any]) -> str:
     )
 
 
+def foretelling_table(results: list[dict[str, Any]]) -> str:
+    """A row for each kind of sensitivities, a column for each space."""
+    return table(
+        [
+            {"kind": kind}
+            | {
+                f"τ, {result['trainings']} trainings of {result['space'].removesuffix('.py')}": (
+                    f"{result['kinds'][kind]['tau']:.3f}, {result['kinds'][kind]['seconds']:.0f} s"
+                )
+                for result in results
+            }
+            for kind in results[0]["kinds"]
+        ]
+    )
+
+
 def samples_table(result: dict[str, Any]) -> str:
     """A row for each space and number of images."""
     return table(
@@ -271,12 +289,16 @@ def page(folder: Path) -> str:
     signals = json.loads((folder / "signals.json").read_text())
     sharing = json.loads((folder / "shared_weights.json").read_text())
     text = text.replace("{shared_weights}", sharing_table(sharing))
+    for file in folder.glob("tpe_*.json"):
+        text = text.replace(f"{{{file.stem}}}", tpe_table(json.loads(file.read_text())))
     for file in folder.glob("samplers_*.json"):
         found = json.loads(file.read_text())
         text = text.replace(f"{{{file.stem}}}", samplers_table(found))
         text = text.replace(f"{{{file.stem.replace('samplers', 'parts')}}}", samplers_table(found, parts=True))
     recovered = [json.loads(file.read_text()) for file in sorted(folder.glob("recovery_*.json"))]
     text = text.replace("{recovery}", recovery_table(recovered))
+    foretold = [json.loads(file.read_text()) for file in sorted(folder.glob("foretelling_*.json"))]
+    text = text.replace("{foretelling}", foretelling_table(foretold))
     text = text.replace("{ceiling}", ceiling_table(json.loads((folder / "ceiling.json").read_text())))
     return text.replace("{runs}", runs_table(runs)).replace("{signals}", signals_table(signals))
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mpsearch.batches import Batches, Ends, augmenter, weigher
+from mpsearch.batches import Batches, Ends, Feed, augmenter, weigher
 from mpsearch.data import Data, Split
 from mpsearch.errors import ConfigError, DataError
 
@@ -44,6 +44,15 @@ def test_augmentation_depends_on_seed_epoch_and_batch_alone(kind):
     assert first[0].dtype == np.float32
     halves = augmenter(noise)(X, np.random.default_rng(0)), augmenter(noise)(X, np.random.default_rng(1))
     assert not np.array_equal(*halves)
+
+
+def test_batches_are_fed_in_order_and_without_a_pipeline_that_is_tuned():
+    fed = Feed(Batches(DATA, DATA.train, 8, seed=1)).get_tf_dataset()
+    assert fed.options().autotune.enabled is False, "its thread would hold up the end of each epoch"
+    expected = epoch(Batches(DATA, DATA.train, 8, seed=1), 0)
+    for (x, y), (expected_x, expected_y) in zip(fed.as_numpy_iterator(), expected, strict=True):
+        np.testing.assert_array_equal(x, expected_x)
+        np.testing.assert_array_equal(y, expected_y)
 
 
 def test_augmentations_that_cannot_be_repeated_or_change_shapes_are_refused():
