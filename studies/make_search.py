@@ -12,9 +12,9 @@
     python benchmarks/recovery.py resnet8 --trained … --of validation > studies/search/recovery_resnet8.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{runs_ds_cnn}`, `{tpe_resnet8}`, `{samplers_resnet8}` and
-`{parts_resnet8}`, the same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`, `{recovery}`,
-`{probe_samples}`, `{foretelling}`.
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{runs_ds_cnn}`, `{tpe_resnet8}`,
+`{samplers_resnet8}` and `{parts_resnet8}`, the same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`,
+`{recovery}`, `{probe_samples}`, `{foretelling}`.
 """
 
 import argparse
