@@ -65,7 +65,6 @@ class Curvature:
         """Diagonal, and along Δ: for each choice, an array (specs,)."""
         changes = [self._changes(choice) for choice in self.space.choices]
         diagonal = [np.zeros(len(choice.specs)) for choice in self.space.choices]
-        along = [np.zeros(len(choice.specs)) for choice in self.space.choices]
         squares = dict.fromkeys(self.weights, 0.0)
         steps: list[list[np.ndarray]] = [[np.zeros(len(self.inputs)) for _ in array] for array in diagonal]
         labels = self._labels()
@@ -92,8 +91,7 @@ class Curvature:
                         flat = met.reshape(len(met), -1)
                         diagonal[number][position] += np.square(flat).sum() / len(self.inputs)
                         steps[number][position][part] += flat.sum(axis=1)
-        for number, rows in enumerate(steps):
-            along[number] = np.array([np.mean(np.square(row)) for row in rows])
+        along = [np.array([np.mean(np.square(row)) for row in rows]) for rows in steps]
         return [0.5 * array for array in diagonal], [0.5 * array for array in along]
 
     def _assign(self, choice: int, position: int) -> None:

@@ -152,7 +152,9 @@ def widths_of(space_file: Path, trial: dict[str, Any]) -> dict[str, int]:
 
 
 def _counted(space_file: Path) -> Any:
-    sys.path.insert(0, str(FOLDER))
+    """The space file as a module, with what it counts."""
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
     return importlib.import_module(space_file.stem)
 
 
@@ -185,8 +187,7 @@ def write_task(space_file: Path, path: Path) -> None:
     from mpsearch.searching.engine import Engine
     from mpsearch.spacefile import load_space_file
 
-    sys.path.insert(0, str(FOLDER))
-    float_task = importlib.import_module(space_file.stem)._float_task
+    float_task = _counted(space_file)._float_task
     trained = float_model(float_task, float_task.data(), FOLDER)
     trained.save_weights(cache_folder() / f"{space_file.stem}.weights.h5")
     engine = Engine(load_space_file(space_file))
