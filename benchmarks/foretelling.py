@@ -218,14 +218,14 @@ def main() -> None:
     began = time.perf_counter()
     prober._outputs(wide)  # traces
     began = time.perf_counter()
-    probed = [prober.measure(number, {}) for number in range(len(space.choices))]
+    probed = {number: prober.measure(number, {}) for number in prober.order}
     seconds = time.perf_counter() - began
-    divergences = [np.maximum(row.divergences, 0.0) for row in probed]
+    divergences = [np.maximum(probed[number].divergences, 0.0) for number in sorted(probed)]
     roots = [np.sqrt(array) for array in divergences]
     add("root of the divergence, kernels for less", summed(roots, KERNELS), seconds)
     add("root of the divergence", summed(roots, 1.0), seconds)
     add("divergence", summed(divergences, 1.0), seconds)
-    add("loss", summed([np.array(row.losses) for row in probed], 1.0), seconds)
+    add("loss", summed([np.array(probed[number].losses) for number in sorted(probed)], 1.0), seconds)
     began = time.perf_counter()
     diagonal, along = Curvature(engine, wide, args.seed).harms()
     seconds = time.perf_counter() - began

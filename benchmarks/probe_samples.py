@@ -5,7 +5,7 @@
 
 Of each number of images: Spearman's rank correlation of the roots of the divergences, which the sampler works with,
 with those on `--many`, and of the largest (at least a tenth of the largest of all) the mean relative difference.
-Seconds are of one pass over all choices, after one that traces. With `--untrained` weights are random ones, which take
+Seconds are of all choices, after one that traces the network. With `--untrained` weights are random ones, which take
 the same time but say nothing else.
 """
 
@@ -36,9 +36,10 @@ def measured(file: SpaceFile, samples: list[int], many: int) -> dict[str, Any]:
         prober = Prober(engine, count)
         prober.measure(0, {})
         started = time.perf_counter()
-        found = [prober.measure(choice, {}) for choice in range(len(engine.network.space.choices))]
+        found = {choice: prober.measure(choice, {}) for choice in prober.order}
         rows[count] = {"seconds": time.perf_counter() - started}
-        roots[count] = np.sqrt(np.maximum(np.concatenate([row.divergences for row in found]), 0.0))
+        divergences = np.concatenate([found[choice].divergences for choice in sorted(found)])
+        roots[count] = np.sqrt(np.maximum(divergences, 0.0))
     if many:
         known, large = roots[many] > 0, roots[many] >= 0.1 * roots[many].max()
         for count in samples:

@@ -26,6 +26,8 @@ from unittest import mock
 
 import numpy as np
 
+DRAWS = 1000  # configs that a proposal is picked from, without selection
+
 
 class Spent:
     """Counts epochs, and remembers the best score after each trial."""
@@ -69,14 +71,26 @@ def _deaf(patch: Any, study: Any, engine: Any) -> None:
     patch("mpsearch.searching.guided.learnt", lambda tried: (np.zeros((0, choices), dtype=np.int64), []))
 
 
-def _unselected(patch: Any, study: Any, engine: Any) -> None:
-    """The climb starts at random configs, not at exact selections for budgets."""
+def _anywhere(patch: Any, study: Any, engine: Any) -> None:
+    """The climb to what is believed to be best starts at random configs, not at exact selections for budgets."""
     space = engine.network.space
 
     def ladder(self: Any, cost: Any, count: int, costs: Any = (), most: Any = ()) -> list[np.ndarray]:
         return list(space.draw(np.random.default_rng(count), count))
 
     patch("mpsearch.searching.selection.Selector.ladder", ladder)
+
+
+def _unselected(patch: Any, study: Any, engine: Any) -> None:
+    """Proposals are the best by what is believed of `DRAWS` random configs, not of all."""
+    space = engine.network.space
+
+    def drawn(self: Any, starts: Any, value: Any, taken: Any) -> np.ndarray:
+        found = space.draw(np.random.default_rng(len(taken)), DRAWS)
+        free = np.array([row for row in found if tuple(row.tolist()) not in taken])
+        return free[int(np.argmax(value(free)))]
+
+    patch("mpsearch.searching.guided.Guide._climbed", drawn)
 
 
 def _shy(patch: Any, study: Any, engine: Any) -> None:
@@ -88,6 +102,7 @@ PARTS = {
     "sensitivities": _alike,
     "steadying": _unsteadied,
     "learning": _deaf,
+    "starts": _anywhere,
     "selection": _unselected,
     "draws": _shy,
 }

@@ -81,8 +81,8 @@ def main() -> None:
 
     def measured(epoch: int, trained_for: float) -> dict[str, Any]:
         began, prober = time.perf_counter(), Sharing(engine)
-        rows = [prober.measure(number, {}) for number in range(len(space.choices))]
-        damages = [np.sqrt(np.maximum(row.divergences, 0.0)) for row in rows]
+        rows = {number: prober.measure(number, {}) for number in prober.order}
+        damages = [np.sqrt(np.maximum(rows[number].divergences, 0.0)) for number in sorted(rows)]
         probed = time.perf_counter() - began
         harms = np.array([sum(array[p] for array, p in zip(damages, row, strict=True)) for row in places])
         began, shared = time.perf_counter(), []

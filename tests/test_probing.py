@@ -1,6 +1,7 @@
 """Sensitivities of a real network, and what a study does with them."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ from mpsearch.beliefs import Trained, beliefs_of, is_on_menus
 from mpsearch.config import Config, QuantizerSpec
 from mpsearch.errors import ConfigError, StudyError
 from mpsearch.heatmap import heatmap_data, write_heatmap
+from mpsearch.network import tails
+from mpsearch.network.tails import Cuts
 from mpsearch.probing import Prober, divergence, prepare, probe, wide_positions
 from mpsearch.ranking import ranked, repeat_key, trainings
 from mpsearch.records import State
@@ -56,6 +59,39 @@ def test_a_sensitivity_is_what_keras_says_of_the_outputs(tiny_engine):
     assert row.losses[0] == pytest.approx(losses[1] - losses[0], rel=1e-3)
     assert row.specs == ("2 auto", "4 auto", "8 auto")
     assert row.divergences[0] > row.divergences[1] > row.divergences[2] == 0.0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_behind_cuts_sensitivities_are_those_of_the_whole_network(tiny_engine, monkeypatch, broken):
+    count = len(tiny_engine.network.space.choices)
+
+    def measured():
+        prober = Prober(tiny_engine, 64)
+        rows = {number: prober.measure(number, {}) for number in prober.order}
+        return prober, [(rows[number].divergences, rows[number].losses) for number in range(count)]
+
+    made, behind = [], Cuts.behind
+
+    def noted(self, start, before):
+        tail = behind(self, start, before)
+        made.append((start, before.start))
+        return replace(tail, inputs=[-x for x in tail.inputs]) if broken else tail  # as if a mask had been lost
+
+    monkeypatch.setattr(Cuts, "behind", noted)
+    monkeypatch.setattr(tails, "TRACED", np.inf)
+    prober, whole = measured()
+    assert prober._places == [0]
+    assert not made
+    monkeypatch.setattr(tails, "TRACED", 1.0)
+    prober, found = measured()
+    assert found == whole
+    if broken:
+        assert len(made) == 1, "and none after it"
+        assert prober._places == [0]
+    else:
+        assert made == [*zip(prober._places[1:], prober._places, strict=False)]
+        assert len(made) >= 2
+        assert prober.measure(prober.order[0], {}).divergences == whole[prober.order[0]][0], "and back"
 
 
 def test_batches_of_the_usual_samples_are_alike_so_that_outputs_are_traced_once(tiny_engine):
