@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("space")
     parser.add_argument("--samplers", nargs="+", default=["auto", "auto:none", "tpe", "random", "nsga2"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--finals", type=int, default=3)
     parser.add_argument("--known", type=Path, nargs="+", default=[], help="earlier results, whose runs are kept")

@@ -141,12 +141,12 @@ def samplers_table(result: dict[str, Any], parts: bool = False) -> str:
 
     Args:
         result: of `samplers.py`.
-        parts: the sampler with parts switched off, against it with all of them; else samplers against TPE.
+        parts: `auto` with parts switched off or other first trials, against it as it is; else samplers against TPE.
     """
     worth = {(run["sampler"], run["seed"]): statistics.fmean(run["tested"]) for run in result["runs"]}
     rows = []
     for sampler in dict.fromkeys(run["sampler"] for run in result["runs"]):
-        if ("@" in sampler) != parts and not (parts and sampler.startswith("auto")):
+        if not sampler.startswith("auto") if parts else "@" in sampler or "+" in sampler:
             continue
         other = sampler.partition("@")[0] if "@" in sampler else "auto" if parts else "tpe"
         own = [run for run in result["runs"] if run["sampler"] == sampler]

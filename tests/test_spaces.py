@@ -1,13 +1,14 @@
 """The ready spaces: each loads, and its model resolves, whether its data are there or not."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mpsearch
 from mpsearch import datasets, facts_of
@@ -57,6 +58,7 @@ SMALL = {
 # the sampler auto measures each choice's sensitivity first, of these networks' by some hundred passes, or slow ones; a
 # float training takes as long to trace as a quantized one; and `export.test_ready_spaces` has them in all formats
 LARGE = ("efficientnetb0", "mbv2", "mbv2_half", "mobilenet", "mobilenetv3large", "vgg16")
+ALIKE = ("mbv2_half", "mobilenet")  # but for their widths and sizes as mbv2 and mbv1 are: `make slow` tries them
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,19 @@ def small_data(name, load, shared, folder):
     return replace(data, prepare=Halved(data.prepare)) if name == "resnet8" else data
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.fixture
+def _unoptimized() -> Iterator[None]:
+    """Graphs run as they were traced: TensorFlow's optimizer takes longer than the few steps that are run here."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+@pytest.mark.usefixtures("_unoptimized")
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in ALIKE else (), id=path.stem) for path in FILES],
+)
 def test_a_ready_space_goes_all_the_way_on_small_real_data(path, shared, tmp_path, monkeypatch):
     """Its model and its space, on a few real images or recordings: created, two trials, fine-tuned, exported.
 
