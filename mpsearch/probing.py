@@ -109,7 +109,7 @@ class Prober:
         self._wide = wide_positions(self._space)
         self._cuts = Cuts(self._network.model)
         self._firsts = [
-            min(self._cuts.first_nodes[id(self._network.quantizer(site))] for site in choice.sites)
+            min(self._cuts.first_nodes.get(id(self._network.quantizer(site)), 0) for site in choice.sites)
             for choice in self._space.choices
         ]
         changes = Counter[int]()

@@ -29,6 +29,7 @@ from mpsearch.measuring import (
 )
 from mpsearch.metrics import WHOLE
 from mpsearch.network.assign import bulk_assign
+from mpsearch.network.tails import Tail
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
 
@@ -195,8 +196,7 @@ class Session:
 
     def outputs(self, batches: Sequence[tuple[Any, Any]]) -> list[np.ndarray]:
         """Each output of the model on `prepared` batches, shape (n, ...)."""
-        found = [keras.tree.flatten(self.model.predict_on_batch(x)) for x, _ in batches]
-        return [np.concatenate([np.asarray(batch) for batch in output]) for output in zip(*found, strict=True)]
+        return Tail(0, self.model, [x for x, _ in batches]).outputs()
 
     def loss(self, batches: Sequence[tuple[Any, Any]], outputs: Sequence[np.ndarray]) -> float:
         """The mean loss of `outputs` on these batches, summed over outputs; without regularization."""

@@ -16,8 +16,8 @@ import numpy as np
 from mpsearch.network.graph import Tensor, graph_of
 
 TRACED = 5e7
-"""Values of feature maps that are computed in the time that tracing a node takes under TensorFlow; measured: 3e7 on one
-core (MobileNetV2 at 96×96, ResNet-8), and nearly twice that on two, as tracing has only one."""
+"""Values of feature maps that are computed in the time that tracing a node takes under TensorFlow: 3e7 on one core,
+measured with MobileNetV2 at 96×96 and ResNet-8; more cores compute faster, but trace no faster."""
 MOST = 2.5e8
 """Values that may be kept for a cut: 1 GB."""
 
