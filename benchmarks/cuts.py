@@ -19,12 +19,11 @@ from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from probe_samples import untrained
+from probe_samples import space_of, untrained
 
 from mpsearch.probing import Prober
 from mpsearch.searching.engine import Engine
 from mpsearch.sensitivities import SAMPLES
-from mpsearch.spacefile import find_space_file, load_space_file
 
 
 def compared(engine: Engine, samples: int, rounds: int) -> dict[str, Any]:
@@ -64,8 +63,7 @@ def main() -> None:
     args = parser.parse_args()
     result = {}
     for name in args.spaces:
-        beside = Path(__file__).with_name(name)
-        file = load_space_file(beside if beside.exists() else find_space_file(name))
+        file = space_of(name)
         with tempfile.TemporaryDirectory() as folder:
             result[Path(name).stem] = compared(Engine(untrained(file, Path(folder))), args.samples, args.rounds)
     text = json.dumps(result, indent=1)

@@ -54,6 +54,12 @@ def measured(file: SpaceFile, samples: list[int], many: int) -> dict[str, Any]:
     }
 
 
+def space_of(name: str) -> SpaceFile:
+    """A ready space, or a file in this folder."""
+    beside = Path(__file__).with_name(name)
+    return load_space_file(beside if beside.exists() else find_space_file(name))
+
+
 def untrained(file: SpaceFile, folder: Path) -> SpaceFile:
     """The space file with random weights in the place of trained ones."""
     weights = folder / "random.weights.h5"
@@ -72,8 +78,7 @@ def main() -> None:
     args = parser.parse_args()
     result: dict[str, Any] = {"many": args.many, "spaces": {}}
     for name in args.spaces:
-        beside = Path(__file__).with_name(name)
-        file = load_space_file(beside if beside.exists() else find_space_file(name))
+        file = space_of(name)
         with tempfile.TemporaryDirectory() as folder:
             chosen = untrained(file, Path(folder)) if args.untrained else file
             result["spaces"][Path(name).stem] = measured(chosen, args.samples, args.many)

@@ -166,10 +166,10 @@ class Prober:
         if cut != self._tail.start:
             reference, _ = self._reference
             self._assign(self._wide)
-            made = self._cuts.behind(cut, self._tail if self._tail.start < cut else self._whole) if cut else self._whole
-            if not all(map(np.array_equal, made.outputs(), reference)):  # masks don't pass a cut, for instance
-                self._places, made = [0], self._whole
-            self._tail = made
+            before = self._tail if self._tail.start < cut else self._whole
+            self._tail = self._cuts.behind(cut, before) if cut else self._whole
+            if not all(map(np.array_equal, self._tail.outputs(), reference)):  # a user's layer may know of others
+                self._places, self._tail = [0], self._whole
         return self._tail
 
     def _outputs(self, positions: np.ndarray, tail: Tail | None = None) -> list[np.ndarray]:

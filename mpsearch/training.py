@@ -29,6 +29,7 @@ from mpsearch.measuring import (
 )
 from mpsearch.metrics import WHOLE
 from mpsearch.network.assign import bulk_assign
+from mpsearch.network.graph import alone
 from mpsearch.network.tails import Tail
 from mpsearch.seeds import seed_generators
 from mpsearch.task import Distillation, Loss, Task, Training
@@ -247,7 +248,7 @@ class Trainee(keras.Model):
     """
 
     def __init__(self, model: keras.Model, outputs: Sequence[str], soft: SoftLoss | None = None) -> None:
-        super().__init__(inputs=_alone(model.inputs), outputs=_alone(model.outputs), name=model.name)
+        super().__init__(inputs=alone(model.inputs), outputs=alone(model.outputs), name=model.name)
         self.output_names = list(outputs)
         self._soft = soft
 
@@ -274,10 +275,6 @@ class Trainee(keras.Model):
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(np.mean(value)) for name, value in values.items()}
-
-
-def _alone(tensors: list[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def check_task(task: Task, model: keras.Model, data: Data) -> None:

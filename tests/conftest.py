@@ -137,6 +137,16 @@ def randomise(model: "keras.Model", seed: int = 0) -> "keras.Model":
     return model
 
 
+@pytest.fixture
+def unoptimized() -> Generator[None, None, None]:
+    """Graphs run as they were traced: TensorFlow's optimizer takes longer than the few steps of some tests."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="session", name="randomise")
 def _randomise() -> Callable[..., "keras.Model"]:
     return randomise

@@ -75,7 +75,7 @@ def test_behind_cuts_sensitivities_are_those_of_the_whole_network(tiny_engine, m
     def noted(self, start, before):
         tail = behind(self, start, before)
         made.append((start, before.start))
-        return replace(tail, inputs=[-x for x in tail.inputs]) if broken else tail  # as if a mask had been lost
+        return replace(tail, inputs=[-x for x in tail.inputs]) if broken else tail  # as if something were lost
 
     monkeypatch.setattr(Cuts, "behind", noted)
     monkeypatch.setattr(tails, "TRACED", np.inf)

@@ -1,14 +1,13 @@
 """The ready spaces: each loads, and its model resolves, whether its data are there or not."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import mpsearch
 from mpsearch import datasets, facts_of
@@ -91,15 +90,7 @@ def small_data(name, load, shared, folder):
     return replace(data, prepare=Halved(data.prepare)) if name == "resnet8" else data
 
 
-@pytest.fixture
-def _unoptimized() -> Iterator[None]:
-    """Graphs run as they were traced: TensorFlow's optimizer takes longer than the few steps that are run here."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-
-
-@pytest.mark.usefixtures("_unoptimized")
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=pytest.mark.slow if path.stem in ALIKE else (), id=path.stem) for path in FILES],

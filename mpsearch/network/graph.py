@@ -232,6 +232,11 @@ def submodel(model: keras.Model, outputs: Any) -> keras.Model:
     return keras.Model(functional(model)._inputs_struct, outputs)
 
 
+def alone(tensors: list[Any]) -> Any:
+    """Inputs or outputs as models with one, or with several, take and give them."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
 def _in_order(part: Any) -> Iterator[Any]:
     for depth in sorted(part._nodes_by_depth, reverse=True):
         yield from part._nodes_by_depth[depth]

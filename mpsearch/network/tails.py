@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mpsearch.network.graph import Tensor, graph_of
+from mpsearch.network.graph import Tensor, alone, graph_of
 
 TRACED = 5e7
 """Values of feature maps that are computed in the time that tracing a node takes under TensorFlow: 3e7 on one core,
@@ -67,7 +67,7 @@ class Cuts:
         """The network from a node on, for what an earlier rest of it computes now."""
         known = [self._symbolic[t] for t in self._across(before.start)] if before.start else self._model.inputs
         read = [self._symbolic[t] for t in self._across(start)]
-        head, rest = (keras.Model(_alone(a), _alone(b)) for a, b in ((known, read), (read, self._model.outputs)))
+        head, rest = (keras.Model(alone(a), alone(b)) for a, b in ((known, read), (read, self._model.outputs)))
         return Tail(start, rest, [head.predict_on_batch(x) for x in before.inputs])
 
     def chosen(self, changes: Mapping[int, int], samples: int) -> list[int]:
@@ -85,14 +85,15 @@ class Cuts:
         count, values = len(self._nodes), samples * np.array([node.elements for node in self._nodes], dtype=np.float64)
         left = np.cumsum(values[::-1])[::-1]  # in the rest from each node on
         places = [0, *(place for place in sorted(changes) if place and self._can_be_cut(place, samples))]
+        follow = {cut: sum(times for place, times in changes.items() if place >= cut) for cut in places}
         best: dict[int, tuple[float, list[int]]] = {}  # from a cut on: what all changes behind it take, with which cuts
         for cut in reversed(places):
-            best[cut] = left[cut] * sum(times for place, times in changes.items() if place >= cut), [cut]
-            for after in places[places.index(cut) + 1 :]:
-                own = left[cut] * sum(times for place, times in changes.items() if cut <= place < after)
+            options = [(left[cut] * follow[cut], [cut])]
+            for after, (time, cuts) in best.items():
+                own = left[cut] * (follow[cut] - follow[after])
                 made = TRACED * (count - cut) + left[cut]  # the part between and the rest, and a pass through both
-                time, cuts = best[after]
-                best[cut] = min(best[cut], (own + made + time, [cut, *cuts]))
+                options.append((own + made + time, [cut, *cuts]))
+            best[cut] = min(options)
         return best[0][1]
 
     def _can_be_cut(self, start: int, samples: int) -> bool:
@@ -106,7 +107,3 @@ class Cuts:
         made = [t for number, node in enumerate(self._nodes) if number < start or node.is_input for t in node.tensors]
         read = {tensor for node in self._nodes[start:] for tensor in node.inputs}
         return [tensor for tensor in made if tensor in read]
-
-
-def _alone(tensors: list[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors

@@ -1,22 +1,13 @@
 """Models of keras.applications go all the way: converted, every site in effect, trained, exported, reloaded."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
-import tensorflow as tf
 
 from benchmarks.convert import converted
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _unoptimized() -> Iterator[None]:
-    """Graphs run as they were traced: TensorFlow's optimizer takes longer than the few steps that are run here."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-
-
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize(
     "name",
     [
