@@ -10,8 +10,13 @@ AutoQKeras's runs are recorded, those of `run_autoqkeras_ds_cnn.py` for instance
 a row for each epoch (`t` seconds since its search began, without imports and loading; `epoch`; `val_acc`; `val_score`;
 `val_trial`, a size in bits), in files whose names begin with the space's. Ours are run here, each in a process
 of its own, whose time counts from its start: imports, loading, building, sensitivities, all of it. Another process has
-just imported the same, so that what is read from the disk is in memory. A score is that of a trial's best epoch so far,
-as there.
+just imported the same, so that what is read from the disk is in memory. Run it where mpsearch alone is installed, as
+users have it: Keras imports whatever it finds of matplotlib, pandas and JAX as well. A score is that of a trial's best
+epoch so far, as there.
+
+Machines differ, and so do a machine's hours. `--yardstick` names a command that prints `float_epoch_seconds`, what an
+epoch of the float model takes AutoQKeras's TensorFlow here; their runs recorded the same where they ran. It is measured
+after each run of ours.
 
 Besides the times, the winner of each run, by what is believed of its score after all of them, is trained again with
 three seeds, and judged on the test images that no search has seen. After the first run the uniform configs are
@@ -23,6 +28,7 @@ import argparse
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -45,6 +51,9 @@ def ours(
 ) -> dict[str, Any]:
     """A run of ours in this process, which began at the time that the environment says."""
     began = float(os.environ["BENCHMARK_BEGAN"])
+    from mpsearch.cli.silence import import_tensorflow
+
+    import_tensorflow()  # as the command line does
     from mpsearch.creation import provenance_of
     from mpsearch.goal import Goal
     from mpsearch.methods import usual_pruner
@@ -99,6 +108,19 @@ def ours(
         "best": max(row["score"] for row in rows),
         "winner": {"trial": winner.number, "score": winner.score, "delta": delta, "finals": scores},
     }
+
+
+def yardstick(command: str) -> float:
+    """What an epoch of the float model takes AutoQKeras's TensorFlow on this machine now, in seconds.
+
+    The lesser of two measurements: the first reads its libraries from the disk.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = []
+    for _ in range(2):
+        done = subprocess.run(shlex.split(command), env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        found.append(float(json.loads(done.stdout.splitlines()[-1])["float_epoch_seconds"]))
+    return min(found)
 
 
 def judged(engine: Any, config: Any, seeds: Iterable[int]) -> list[dict[str, float]]:
@@ -213,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=330.0, help="when a run of ours ends")
     parser.add_argument("--trials", type=int, help="after which it ends, in place of a time")
     parser.add_argument("--finals", type=int, default=FINALS)
+    parser.add_argument("--yardstick", metavar="COMMAND", help="prints what an epoch of the float model takes")
     parser.add_argument("--theirs", action="store_true", help="train the configs of AutoQKeras's best trials as well")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("SAMPLER", "SEED"), help=argparse.SUPPRESS)
@@ -238,6 +261,7 @@ def main() -> None:
             "sizes compared": check_sizes(space_file, trace),
             "best": max(row["score"] for row in rows),
             "seconds": rows[-1]["t"],
+            "yardstick": trace.get("float_epoch_seconds"),
             "to": {str(goal): first_time(rows, goal) for goal in goals_here},
             "rows": rows,
         }
@@ -276,6 +300,7 @@ def main() -> None:
                     [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
                 )
             found = json.loads(done.stdout.splitlines()[-1])
+            found["yardstick"] = yardstick(args.yardstick) if args.yardstick else None
             add(found)
             finals = [final["test"] for final in found["winner"]["finals"]]
             shown = {key: found[key] for key in ("sampler", "seed", "built", "probed", "trials", "best", "to")}

@@ -1,6 +1,6 @@
 """Write `RESULTS.md` and draw `curves.svg` in `studies/search` from what the benchmarks printed.
 
-    python benchmarks/vs_autoqkeras.py --traces FOLDER --out studies/search/vs_autoqkeras.json
+    python benchmarks/vs_autoqkeras.py --traces FOLDER --yardstick … --out studies/search/vs_autoqkeras.json
     python benchmarks/vs_autoqkeras.py --space autoqkeras_ds_cnn … --out studies/search/vs_autoqkeras_ds_cnn.json
     python benchmarks/vs_autoqkeras.py --samplers tpe --trials 80 --known … --out studies/search/tpe_resnet8.json
     python benchmarks/probe_samples.py … --out studies/search/probe_samples.json
@@ -12,7 +12,7 @@
     python benchmarks/recovery.py resnet8 --trained … --of validation > studies/search/recovery_resnet8.json
     python studies/make_search.py studies/search
 
-`about.md` has the text, with the places of the tables in it: `{runs}`, `{runs_ds_cnn}`, `{tpe_resnet8}`,
+`about.md` has the text, with the places of the tables in it: `{runs}`, `{ratios}`, `{runs_ds_cnn}`, `{tpe_resnet8}`,
 `{samplers_resnet8}` and `{parts_resnet8}`, the same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`,
 `{recovery}`, `{probe_samples}`, `{foretelling}`.
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from scipy.stats import t
 
 COLORS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00")  # Okabe and Ito's, told apart by all eyes
 
@@ -85,7 +86,34 @@ def runs_table(result: dict[str, Any]) -> str:
                 "seconds": f"{statistics.median(run['seconds'] for run in own):.0f}",
                 "best": f"{statistics.median(run['best'] for run in own):.4f}",
                 **{goal: _time(statistics.median(late[key])) for goal, key in goals.items()},
-                "winner, untouched images": f"{statistics.fmean(means):.4f} (mean)" if means else "",
+                "winner, untouched images": _mean(means),
+            }
+        )
+    return table(rows)
+
+
+def ratios_table(result: dict[str, Any]) -> str:
+    """A row for the best score of each of AutoQKeras's runs: how many times as fast ours have it.
+
+    Also with each time in epochs of the float model, as it was trained where and when the run was.
+    """
+    rows = []
+    for name, known in result["autoqkeras"].items():
+        took = next(row["t"] for row in known["rows"] if row["score"] >= known["best"])
+        ours = [(run["to"][str(known["best"])] or float("inf"), run["yardstick"]) for run in result["runs"]]
+        times = [seconds for seconds, _ in ours]
+        within = f"{min(times):.1f} to {max(times):.1f}"
+        epochs = [seconds / yardstick for seconds, yardstick in ours]
+        rows.append(
+            {
+                "run": f"AutoQKeras, {_short(name)}",
+                "its best": f"{known['best']:.4f}",
+                "after": f"{took:.0f} s",
+                "mpsearch, median and range": f"{statistics.median(times):.1f} s ({within})",
+                "times as fast": f"{took / statistics.median(times):.0f}",
+                "an epoch of the float model, there": f"{known['yardstick']:.2f} s",
+                "here": f"{statistics.median(yardstick for _, yardstick in ours):.2f} s",
+                "times as fast, in such epochs": f"{took / known['yardstick'] / statistics.median(epochs):.0f}",
             }
         )
     return table(rows)
@@ -95,6 +123,14 @@ def _finals(finals: list[dict[str, float]]) -> str:
     """The mean score of a winner's further trainings, and their range."""
     scores = [final["test"] for final in finals]
     return f"{statistics.fmean(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})" if scores else ""
+
+
+def _mean(scores: list[float]) -> str:
+    """A mean with its 95 % interval by Student's t, seeds being alike and nothing else."""
+    if len(scores) < 2:
+        return f"{statistics.fmean(scores):.4f}" if scores else ""
+    wide = float(t.ppf(0.975, len(scores) - 1)) * statistics.stdev(scores) / len(scores) ** 0.5
+    return f"{statistics.fmean(scores):.4f} ± {wide:.4f} (mean, 95 %)"
 
 
 def _short(name: str) -> str:
@@ -283,7 +319,7 @@ def page(folder: Path) -> str:
     text = (folder / "about.md").read_text()
     runs = json.loads((folder / "vs_autoqkeras.json").read_text())
     words = json.loads((folder / "vs_autoqkeras_ds_cnn.json").read_text())
-    text = text.replace("{runs_ds_cnn}", runs_table(words))
+    text = text.replace("{runs_ds_cnn}", runs_table(words)).replace("{ratios}", ratios_table(runs))
     samples = json.loads((folder / "probe_samples.json").read_text())
     text = text.replace("{probe_samples}", samples_table(samples))
     signals = json.loads((folder / "signals.json").read_text())

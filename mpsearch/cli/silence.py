@@ -1,13 +1,15 @@
-"""Keep TensorFlow's start-up messages off the screen."""
+"""Import TensorFlow without its messages, and in less time."""
 
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+
+from mpsearch.importing import importing
 
 VERBOSE = "MPSEARCH_VERBOSE"  # as of mpsearch.storages, which is not imported for it
 
@@ -44,35 +46,36 @@ def silent_import() -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Import Keras and its backend without their messages; they take several seconds."""
-    if os.environ.get(VERBOSE):
-        import_module("keras")
-        return
-    with silent_import():
-        import_module("keras")
+    """Import Keras and its backend without their messages, unless these are asked for; they take several seconds."""
+    if "keras" not in sys.modules:
+        with importing(), _silence():
+            import_module("keras")
 
 
-class SilentImports:
-    """Holds back what Keras and TensorFlow write while they are imported, whoever imports them: a space file may."""
+def _silence() -> AbstractContextManager[None]:
+    return nullcontext() if os.environ.get(VERBOSE) else silent_import()
+
+
+class Importer:
+    """Imports Keras and TensorFlow as `import_tensorflow` does, whoever imports them: a space file may."""
 
     NAMES = ("keras", "tensorflow")
 
     @classmethod
     def find_spec(cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Where such a module is, to be run silently; None of others, for which the usual finders look."""
-        held = name in cls.NAMES and not os.environ.get(VERBOSE)
-        spec = PathFinder.find_spec(name, path, target) if held else None
+        """Where such a module is; None of others, for which the usual finders look."""
+        spec = PathFinder.find_spec(name, path, target) if name in cls.NAMES else None
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def silently(module: ModuleType) -> None:
-                with silent_import():
+            def held(module: ModuleType) -> None:
+                with importing(), _silence():
                     run(module)
 
-            spec.loader.exec_module = silently  # type: ignore[method-assign]
+            spec.loader.exec_module = held  # type: ignore[method-assign]
         return spec
 
 
 def silence_imports() -> None:
-    """Import Keras and TensorFlow without their messages from now on, unless these are asked for."""
-    sys.meta_path.insert(0, SilentImports)
+    """Import Keras and TensorFlow in this way from now on."""
+    sys.meta_path.insert(0, Importer)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mpsearch.data import Data
 from mpsearch.errors import StudyError
+from mpsearch.importing import importing
 from mpsearch.spacefile import PYTHON_OBJECTS, SpaceFile, load_space_file
 from mpsearch.study import Study
 
@@ -151,7 +152,8 @@ def thread_variables(threads: int) -> Mapping[str, str]:
 
 def grow_gpu_memory() -> None:
     """Let TensorFlow take a GPU's memory as it needs it: several processes may share the GPU."""
-    import keras
+    with importing():
+        import keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
