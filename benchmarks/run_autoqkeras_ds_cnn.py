@@ -9,6 +9,8 @@ and data and float weights that `vs_autoqkeras.py --write-task task.npz` writes,
 
     python benchmarks/run_autoqkeras_ds_cnn.py task.npz --trials 80 --out autoqkeras_ds_cnn_seed0.json
 
+`--float-only` prints what an epoch of the float model takes, the yardstick of `vs_autoqkeras.py`.
+
 Each trial is trained from the float weights for 3 epochs with Adam, 2.5e-4, batch 100; its score is val_accuracy ·
 (1 + δ) of its best epoch, with δ of 5 % for each halving against 16 bits everywhere, inputs and outputs 8. Searched:
 kernels 4/8/16 (`auto`), biases 16/31 (`auto_po2`), ReLU outputs 4/8/16 (`quantized_relu(bits, 4)`). As in the recorded
@@ -63,6 +65,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("trace.json"))
+    parser.add_argument("--float-only", action="store_true", help="print what a float epoch takes, and end")
     args = parser.parse_args()
     keras.utils.set_random_seed(args.seed)
     given = np.load(args.task)
@@ -81,6 +84,9 @@ def main():
         started = time.time()
         model.fit(train, epochs=1, verbose=0)
         epochs.append(time.time() - started)
+    if args.float_only:
+        print(json.dumps({"float_accuracy": float_accuracy, "float_epoch_seconds": min(epochs[1:])}))
+        return
     model.set_weights(weights)
     compile_float()
 
