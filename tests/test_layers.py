@@ -19,7 +19,7 @@ TABLE = (
     ("version",),
     ("errors",),
     ("suggestions",),
-    ("beside",),
+    ("beside", "importing"),
     ("folders", "pages", "markdown"),
     ("config",),
     ("facts", "by_layer"),
