@@ -26,7 +26,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from scipy.stats import t
 
-COLORS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00")  # Okabe and Ito's, told apart by all eyes
+COLORS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7")  # Okabe and Ito's, told apart by all eyes
 
 DRAWN = (
     ("vs_autoqkeras.json", "curves.svg", 0.7, "2,000 validation images"),
