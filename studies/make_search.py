@@ -13,8 +13,8 @@
     python studies/make_search.py studies/search
 
 `about.md` has the text, with the places of the tables in it: `{runs}`, `{ratios}`, `{runs_ds_cnn}`, `{tpe_resnet8}`,
-`{samplers_resnet8}` and `{parts_resnet8}`, the same for other spaces, `{signals}`, `{shared_weights}`, `{ceiling}`,
-`{recovery}`, `{probe_samples}`, `{foretelling}`.
+`{samplers_resnet8}` and `{parts_resnet8}`, the last three for other spaces too, `{signals}`, `{shared_weights}`,
+`{ceiling}`, `{recovery}`, `{probe_samples}`, `{foretelling}`.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def _finals(finals: list[dict[str, float]]) -> str:
 
 
 def _mean(scores: list[float]) -> str:
-    """A mean with its 95 % interval by Student's t, seeds being alike and nothing else."""
+    """A mean over seeds with its 95 % interval, by Student's t."""
     if len(scores) < 2:
         return f"{statistics.fmean(scores):.4f}" if scores else ""
     wide = float(t.ppf(0.975, len(scores) - 1)) * statistics.stdev(scores) / len(scores) ** 0.5
